@@ -1,0 +1,1 @@
+"""What every process shares: the words of the product as plain data. Standard library only."""

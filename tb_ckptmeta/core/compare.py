@@ -1,0 +1,252 @@
+"""Compare a rebuilt model with a checkpoint's contents: which variable is which key, and what is left. Runs anywhere.
+
+An object-based checkpoint is compared as TensorFlow restores it: the checkpoint's object graph and the
+model's are walked together, edge by edge, and never by key (a key is merely the shortest path at the time of
+saving). A name-based one is compared by variable name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tb_ckptmeta.core import bookkeeping
+from tb_ckptmeta.core.contents import Contents, ObjectGraph, StoredTensor
+from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
+from tb_ckptmeta.core.verdict import MATCH, MISMATCH, PARTIAL
+
+VALUE = "VARIABLE_VALUE"
+"""The attribute of an object node that holds a variable's value."""
+
+ATTACHMENT_DEPTH = 3
+"""How far below the checkpoint's root a model is looked for."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison's outcome: the verdict's lists, and what an export needs.
+
+    `binding`: index of a model variable -> the checkpoint key that restores it.
+    `attachment`: edge names from the checkpoint's root to the model; () is the root itself. None for a
+    name-based comparison.
+    """
+
+    status: str
+    variables: int
+    bound: int
+    missing: list[dict[str, Any]]
+    unexpected: list[dict[str, Any]]
+    shape_mismatches: list[dict[str, Any]]
+    dtype_mismatches: list[dict[str, Any]]
+    bookkeeping: list[dict[str, Any]]
+    notes: list[str]
+    binding: Mapping[int, str]
+    attachment: tuple[str, ...] | None
+
+
+@dataclass
+class _Walk:
+    """One simultaneous walk: the pairs it made and the variables it reached."""
+
+    start: int
+    path: tuple[str, ...]
+    nodes: dict[int, int] = field(default_factory=dict)  # checkpoint node -> model node
+    binding: dict[int, str] = field(default_factory=dict)  # variable -> key
+
+
+def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
+    """Compare every variable of `rebuilt` with what the checkpoint holds."""
+    if contents.objects is not None and rebuilt.objects is not None:
+        return _compare_objects(rebuilt, contents, contents.objects)
+    notes = []
+    if contents.objects is not None:
+        notes.append(
+            "The checkpoint is object-based and the builder made a tf.Graph: they were compared by name. "
+            "If the model is built eagerly, register its builder with graph=False."
+        )
+    elif rebuilt.objects is not None:
+        notes.append(
+            "The checkpoint is name-based and the builder built eagerly: they were compared by name. "
+            "If the checkpoint was saved from a tf.Graph, register the builder with graph=True."
+        )
+    return _compare_names(rebuilt, contents, notes)
+
+
+def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Comparison:
+    binding: dict[int, str] = {}
+    for index, variable in enumerate(rebuilt.variables):
+        if variable.name in contents.tensors:
+            binding.setdefault(index, variable.name)
+    shapes = {v.name: v.shape for v in rebuilt.variables}
+    left = [key for key in contents.tensors if key not in set(binding.values())]
+    kept = [k for k in left if bookkeeping.is_name_bookkeeping(k, contents.tensors[k].shape, shapes)]
+    return _conclude(rebuilt, contents, binding, _without(left, kept), kept, notes, None)
+
+
+def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> Comparison:
+    walk = _attach(rebuilt, contents, saved)
+    notes: list[str] = []
+    held_by: dict[str, set[int]] = {}
+    for node in walk.nodes:
+        for attribute, key in saved.nodes[node].keys.items():
+            if attribute != VALUE:
+                # Python state, a configuration, a table: the model knows it, the variables do not hold it.
+                held_by.setdefault(key, set()).add(node)
+    part = set(saved.reachable(walk.start)) if walk.binding or not walk.path else set()
+    own = bookkeeping.find_bookkeeping_nodes(saved, contents.tensors, walk.start, walk.nodes)
+    bound_keys = set(walk.binding.values())
+    model_keys = {key for node in part - own for key in saved.nodes[node].keys.values()}
+    left = [k for k in contents.tensors if k not in bound_keys and k not in held_by]
+    unexpected = [k for k in left if k in model_keys]
+    return _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
+
+
+def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> _Walk:
+    """Return the walk from the node of the checkpoint where the model binds most; the shallowest of several."""
+    best: _Walk | None = None
+    best_score = (-1, -1)
+    for start, path in _attachments(saved):
+        walk = _walk(rebuilt, saved, start, path)
+        agree = sum(_agrees(rebuilt.variables[v], contents.tensors.get(k)) for v, k in walk.binding.items())
+        score = (agree, len(walk.binding))
+        if score > best_score:
+            best, best_score = walk, score
+    assert best is not None  # the root is always an attachment
+    if not best.binding:
+        # Nothing binds anywhere. What the model should have been is then most likely the root's only
+        # child that holds variables and is no bookkeeping; without such a child, the root.
+        likely = bookkeeping.find_likely_model(saved, contents.tensors)
+        if likely is not None:
+            return _walk(rebuilt, saved, saved.nodes[0].children[likely], (likely,))
+    return best
+
+
+def _attachments(saved: ObjectGraph) -> Iterable[tuple[int, tuple[str, ...]]]:
+    seen = {0}
+    level: list[tuple[int, tuple[str, ...]]] = [(0, ())]
+    for _ in range(ATTACHMENT_DEPTH + 1):
+        yield from level
+        below = []
+        for node, path in level:
+            for name, child in saved.nodes[node].children.items():
+                if child not in seen:
+                    seen.add(child)
+                    below.append((child, (*path, name)))
+        level = below
+
+
+def _walk(rebuilt: Rebuilt, saved: ObjectGraph, start: int, path: tuple[str, ...]) -> _Walk:
+    """Walk both graphs breadth-first from `start` and the model's root, as `tf.train.Checkpoint.restore` does.
+
+    A node of the checkpoint restores the first object that reaches it, and an object is restored from the
+    first node that reaches it: what comes later is left over, and shows as such.
+    """
+    assert rebuilt.objects is not None
+    walk = _Walk(start, path, {start: 0})
+    taken = {0}
+    queue = [start]
+    for node in queue:
+        model_node = walk.nodes[node]
+        key = saved.nodes[node].keys.get(VALUE)
+        variable = rebuilt.owners.get(model_node)
+        if key is not None and variable is not None:
+            walk.binding.setdefault(variable, key)
+        children = rebuilt.objects.nodes[model_node].children
+        for name, child in saved.nodes[node].children.items():
+            model_child = children.get(name)
+            if model_child is None or child in walk.nodes or model_child in taken:
+                continue
+            walk.nodes[child] = model_child
+            taken.add(model_child)
+            queue.append(child)
+    return walk
+
+
+def _conclude(
+    rebuilt: Rebuilt,
+    contents: Contents,
+    binding: Mapping[int, str],
+    unexpected: list[str],
+    kept: list[str],
+    notes: list[str],
+    attachment: tuple[str, ...] | None,
+) -> Comparison:
+    missing, shapes, dtypes, unread = [], [], [], []
+    bound = 0
+    for index, variable in enumerate(rebuilt.variables):
+        key = binding.get(index)
+        if key is None:
+            if variable.read:
+                missing.append({"name": variable.name, **_shape_and_dtype(variable)})
+            else:
+                unread.append(variable.name)
+            continue
+        stored = contents.tensors[key]
+        row = {"name": variable.name, "key": key}
+        if not _same_shape(variable.shape, stored.shape):
+            shapes.append({**row, "model": _as_list(variable.shape), "checkpoint": list(stored.shape)})
+        if variable.dtype != stored.dtype:
+            dtypes.append({**row, "model": variable.dtype, "checkpoint": stored.dtype})
+        if variable.read and _agrees(variable, stored):
+            bound += 1
+    read = sum(v.read for v in rebuilt.variables)
+    notes = [*rebuilt.notes, *contents.notes, *notes]
+    if unread:
+        notes.append(
+            f"{len(unread)} variable(s) that the graph does not read are not in the checkpoint: {_some(unread)}"
+        )
+    if not rebuilt.variables:
+        notes.append("The model has no variables: there is nothing to restore.")
+    if shapes or dtypes or (rebuilt.variables and contents.tensors and not binding):
+        status = MISMATCH
+    elif missing or unexpected:
+        status = PARTIAL
+    else:
+        status = MATCH
+    return Comparison(
+        status,
+        read,
+        bound,
+        missing,
+        [_key_row(contents, k) for k in unexpected],
+        shapes,
+        dtypes,
+        [_key_row(contents, k) for k in kept],
+        notes,
+        binding,
+        attachment,
+    )
+
+
+def _agrees(variable: ModelVariable, stored: StoredTensor | None) -> bool:
+    return stored is not None and variable.dtype == stored.dtype and _same_shape(variable.shape, stored.shape)
+
+
+def _same_shape(model: tuple[int | None, ...] | None, stored: tuple[int, ...]) -> bool:
+    if model is None:
+        return True
+    return len(model) == len(stored) and all(m in (None, s) for m, s in zip(model, stored, strict=True))
+
+
+def _shape_and_dtype(variable: ModelVariable) -> dict[str, Any]:
+    return {"shape": _as_list(variable.shape), "dtype": variable.dtype}
+
+
+def _as_list(shape: tuple[int | None, ...] | None) -> list[int | None] | None:
+    return None if shape is None else list(shape)
+
+
+def _key_row(contents: Contents, key: str) -> dict[str, Any]:
+    stored = contents.tensors[key]
+    return {"key": key, "shape": list(stored.shape), "dtype": stored.dtype}
+
+
+def _without(keys: list[str], taken: list[str]) -> list[str]:
+    gone = set(taken)
+    return [k for k in keys if k not in gone]
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

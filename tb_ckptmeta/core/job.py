@@ -1,0 +1,178 @@
+"""What the caller asks of a worker process, and the files in which they meet. Runs anywhere.
+
+A job is a folder. The caller writes REQUEST into it and starts `python -m tb_ckptmeta.worker FOLDER`; the worker
+appends to STEPS as it goes and leaves RESULT, with large things in files of their own beside it. When the worker
+has ended, by itself or not, its guardian writes ENDING and OUTPUT.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tb_ckptmeta.core.arguments import Parameter, Scalar
+
+REQUEST = "request.json"
+STEPS = "steps.jsonl"
+RESULT = "result.json"
+ENDING = "ending.json"
+OUTPUT = "output.txt"
+
+CONTENTS = "contents.json"
+"""The checkpoint's contents, as the caller's reader found them."""
+GRAPH = "graph.pb"
+"""A serialized GraphDef: the forward pass, flat, with `_output_shapes`."""
+REBUILT = "rebuilt.json"
+EXPORT = "export.bin"
+INPUTS = "inputs.npz"
+REFERENCE = "reference.npz"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Where builders are registered: a `.py` file (`path`), or a module by name (`module`).
+
+    `given` is how it was written, for messages; `entry_point` tells that an installed package offers it.
+    `folder` comes first on the worker's `sys.path`.
+    """
+
+    given: str
+    path: str | None
+    module: str | None
+    folder: str
+    entry_point: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one worker may take: seconds, and bytes of resident memory of its whole process tree."""
+
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """The builder call that makes a model: what a rebuild and a check's reference have in common.
+
+    `graph`: build inside a `tf.Graph`. `keras`: "3" or "legacy" where the builder says so; `keras_hint`: what
+    the checkpoint's keys show.
+    """
+
+    spec: Spec
+    builder: str
+    arguments: Mapping[str, Scalar]
+    graph: bool
+    keras: str | None
+    keras_hint: str | None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Source:
+        return cls(**{**value, "spec": Spec(**value["spec"])})
+
+
+@dataclass(frozen=True)
+class Describe:
+    """List the builders that one SPEC registers. Result: {"builders": [BuilderDescription…]}."""
+
+    kind: ClassVar[str] = "describe"
+    spec: Spec
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """Run a builder and flatten what it makes; leaves REBUILT and GRAPH.
+
+    `allocate`: give variables memory, for builders that read them while building.
+    `export`: also write EXPORT, restoring from the checkpoint whose CONTENTS lie in the folder.
+    `provenance`: what the exported MetaGraphDef says about its checkpoint.
+    """
+
+    kind: ClassVar[str] = "rebuild"
+    source: Source
+    limits: Limits
+    allocate: bool = False
+    export: str | None = None
+    allow_partial: bool = False
+    provenance: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Run a builder, let TensorFlow itself restore it from `prefix`, and run it; leaves INPUTS and REFERENCE."""
+
+    kind: ClassVar[str] = "reference"
+    source: Source
+    limits: Limits
+    prefix: str
+    allow_partial: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """Import an export, restore it from `prefix`, run it on INPUTS and compare with REFERENCE. No user code."""
+
+    kind: ClassVar[str] = "check"
+    export: str
+    format: str
+    prefix: str
+    limits: Limits
+
+
+Job = Describe | Rebuild | Reference | Check
+
+
+def write_job(job: Job, folder: Path) -> None:
+    """Write `job` as the request of `folder`."""
+    request = {"job": job.kind, **asdict(job)}
+    (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
+
+
+def read_job(folder: Path) -> Job:
+    """Read the request of `folder` back."""
+    request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    limits = Limits(**request.pop("limits"))
+    match request.pop("job"):
+        case Describe.kind:
+            return Describe(Spec(**request["spec"]), limits)
+        case Rebuild.kind:
+            source = Source.from_json(request.pop("source"))
+            return Rebuild(source, limits, **request)
+        case Reference.kind:
+            source = Source.from_json(request.pop("source"))
+            return Reference(source, limits, **request)
+        case Check.kind:
+            return Check(limits=limits, **request)
+    raise AssertionError(request)
+
+
+@dataclass(frozen=True)
+class BuilderDescription:
+    """One registered builder, as plain data."""
+
+    name: str
+    checkpoints: tuple[str, ...]
+    keras: str | None
+    graph: bool | None
+    source: str
+    parameters: tuple[Parameter, ...]
+    documentation: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> BuilderDescription:
+        return cls(
+            value["name"],
+            tuple(value["checkpoints"]),
+            value["keras"],
+            value["graph"],
+            value["source"],
+            tuple(Parameter.from_json(p) for p in value["parameters"]),
+            value["documentation"],
+        )

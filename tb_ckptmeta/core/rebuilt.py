@@ -1,0 +1,75 @@
+"""What a rebuild found out about a model, as plain data. Runs anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tb_ckptmeta.core.contents import ObjectGraph
+
+
+@dataclass(frozen=True)
+class ModelVariable:
+    """One variable of a rebuilt model.
+
+    `name`: its node in the flat graph for those that the graph reads, else how the model calls it.
+    `shape`: None for an unknown dimension; None altogether for an unknown rank.
+    `read`: the outputs depend on it.
+    """
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    dtype: str
+    trainable: bool
+    read: bool
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild found out: enough to compare the model with any checkpoint, without TensorFlow.
+
+    `objects`: the model's own object graph, for a model built eagerly; None for a graph-mode one.
+    `owners`: node of `objects` -> index into `variables`.
+    `config`: a Keras model's configuration, as its `to_json` has it, or None.
+    `classes`: name scope -> class name of the layer that made it.
+    `versions`: library -> version that it was rebuilt with.
+    """
+
+    variables: tuple[ModelVariable, ...]
+    objects: ObjectGraph | None
+    owners: Mapping[int, int]
+    keras: str
+    config: Mapping[str, Any] | None = None
+    classes: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "variables": [asdict(v) for v in self.variables],
+            "objects": None if self.objects is None else self.objects.as_json(),
+            "owners": [[node, variable] for node, variable in self.owners.items()],
+            "keras": self.keras,
+            "config": self.config,
+            "classes": dict(self.classes),
+            "versions": dict(self.versions),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Rebuilt:
+        objects = value["objects"]
+        return cls(
+            tuple(
+                ModelVariable(**{**v, "shape": None if v["shape"] is None else tuple(v["shape"])})
+                for v in value["variables"]
+            ),
+            None if objects is None else ObjectGraph.from_json(objects),
+            dict(value["owners"]),
+            value["keras"],
+            value["config"],
+            value["classes"],
+            value["versions"],
+            tuple(value["notes"]),
+        )
