@@ -1,0 +1,1 @@
+"""The caller's side: scan, pair, ask a worker, verify, export. Never imports TensorFlow, never runs user code."""
