@@ -1,0 +1,1 @@
+"""The child's side: the one place that imports TensorFlow and runs user code."""

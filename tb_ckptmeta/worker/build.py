@@ -1,0 +1,231 @@
+"""Run a builder, and make of what it returns something to call. Runs in the worker."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tb_ckptmeta.core.builder import Model, Registration
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.worker import keras_private
+from tb_ckptmeta.worker.flavour import KERAS_3
+from tb_ckptmeta.worker.tensorflow_private import WeightlessVariable, is_trackable
+from tb_ckptmeta.worker.user_code import run_user_code
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model that was built eagerly: what was saved, how to call it and with what."""
+
+    root: Any
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    parameters: Sequence[str]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Reads:
+    """The variables whose values the builder asked for while they had none."""
+
+    names: list[str]
+
+    def add(self, name: str) -> None:
+        if name not in self.names:
+            self.names.append(name)
+
+
+@contextlib.contextmanager
+def create_without_weights(reads: Reads) -> Iterator[None]:
+    """Let every variable that is created within have a handle, a shape and a dtype, and no memory."""
+
+    def create(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
+        initial = kwargs.get("initial_value")
+        if initial is None or tf.distribute.has_strategy() or not _executes_eagerly():
+            return next_creator(**kwargs)
+        shape, dtype = _infer_shape_and_dtype(initial, kwargs.get("shape"), kwargs.get("dtype"))
+        return WeightlessVariable(
+            initial_value=initial,
+            on_read=reads.add,
+            shape=shape,
+            dtype=dtype,
+            trainable=kwargs.get("trainable"),
+            name=kwargs.get("name"),
+            constraint=kwargs.get("constraint"),
+            synchronization=kwargs.get("synchronization") or tf.VariableSynchronization.AUTO,
+            aggregation=kwargs.get("aggregation") or tf.VariableAggregation.NONE,
+        )
+
+    with tf.variable_creator_scope(create):
+        yield
+
+
+def build_eagerly(registration: Registration, arguments: Mapping[str, Any]) -> Built:
+    """Run a builder eagerly and say how to call what it returns.
+
+    Raises:
+        CkptMetaError: BUILDER_FAILED, BUILDER_EXITED, BUILDER_RETURNED, INPUTS_NEEDED, UNSUPPORTED_MODEL.
+    """
+    who = f"Builder {registration.name!r}"
+    if not tf.executing_eagerly():
+        raise CkptMetaError(
+            Code.UNSUPPORTED_MODEL,
+            f"{who} is to be built eagerly, for its checkpoint is object-based, but its module turns eager "
+            "execution off (disable_v2_behavior or disable_eager_execution). Register it with graph=True, or "
+            "leave that call out.",
+        )
+    returned = run_user_code(who, Code.BUILDER_FAILED, lambda: registration.function(**arguments))
+    given = returned if isinstance(returned, Model) else Model(returned)
+    root = given.root
+    inputs = given.inputs if given.inputs is not None else registration.inputs
+    flavour = keras_private.find_flavour(root)
+    if not is_trackable(root):
+        raise _refuse_return(who, returned)
+    if flavour is None and given.call is None and not callable(root):
+        raise CkptMetaError(
+            Code.BUILDER_RETURNED,
+            f"{who} returned a {type(root).__name__}, which cannot be called. Give it a __call__, or return "
+            "tb_ckptmeta.Model(root=…, call=…, inputs=…).",
+        )
+    call = given.call if given.call is not None else root
+    notes: list[str] = []
+    if flavour is not None:
+        notes += _unwrap_functions(root)
+    if inputs is None and given.call is None and flavour is not None:
+        args = _find_keras_inputs(root, flavour)
+    else:
+        args = None if inputs is None else inputs if isinstance(inputs, tuple) else (inputs,)
+    if args is None:
+        raise CkptMetaError(
+            Code.INPUTS_NEEDED,
+            f"{who} returned a {type(root).__name__} that does not know its inputs. Say how it is called, as in "
+            f'@builder("{registration.name}", …, inputs=tf.TensorSpec([None, 784], tf.float32)).',
+        )
+    signature_of = root.call if given.call is None and flavour is not None else call
+    parameters = _read_parameters(signature_of)
+    if given.call is None and flavour is not None and _takes_training(root, flavour):
+        function = _call_for_inference(root)
+    else:
+        function = call
+    return Built(root, function, args, parameters, tuple(notes))
+
+
+def _call_for_inference(model: Any) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        return model(*args, training=False)
+
+    return call
+
+
+def _takes_training(model: Any, flavour: str) -> bool:
+    if flavour == KERAS_3:
+        return True  # Layer.__call__ takes it, and drops it where `call` does not
+    try:
+        parameters = inspect.signature(model.call).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _find_keras_inputs(model: Any, flavour: str) -> tuple[Any, ...] | None:
+    """Return the arguments that a Keras model knows it is called with, as TensorSpecs, or None."""
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        try:
+            structure = model.input
+        except (AttributeError, ValueError):
+            structure = inputs
+        return (tf.nest.map_structure(_as_tensor_spec, structure),)
+    if flavour == KERAS_3:
+        return keras_private.find_built_signature(model)
+    save_spec = getattr(model, "save_spec", None)
+    found = save_spec() if save_spec is not None else None
+    if found is None:
+        return None
+    args, kwargs = found
+    kwargs = {k: v for k, v in kwargs.items() if v is not None and k not in ("training", "mask")}
+    return tuple(args) if args and not kwargs else None
+
+
+def _as_tensor_spec(tensor: Any) -> Any:
+    """Return the spec of a KerasTensor, its batch dimension open as Keras leaves it."""
+    if getattr(tensor, "sparse", False) is True or getattr(tensor, "ragged", False) is True:
+        raise CkptMetaError(
+            Code.UNSUPPORTED_MODEL,
+            f"Input {tensor.name!r} of the model is sparse or ragged; an exported signature feeds dense tensors.",
+        )
+    spec = getattr(tensor, "type_spec", None)
+    if spec is not None and not isinstance(spec, tf.TensorSpec):
+        return spec
+    return tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name.partition(":")[0])
+
+
+def _unwrap_functions(model: Any) -> list[str]:
+    """Let layers whose `call` is a `tf.function` run the Python function itself, and say so.
+
+    Keras 3 calls an unbuilt layer once for its shapes, and a `tf.function` keeps that trace, with the initial values
+    that the weights had in it. Called through the Python function, the layer is traced anew.
+    """
+    unwrapped = []
+    layers = model._flatten_layers() if hasattr(model, "_flatten_layers") else [model]
+    for layer in layers:
+        function = getattr(getattr(type(layer), "call", None), "python_function", None)
+        if function is not None:
+            object.__setattr__(layer, "call", types.MethodType(function, layer))
+            unwrapped.append(type(layer).__name__)
+    if not unwrapped:
+        return []
+    return [f"call of {', '.join(sorted(set(unwrapped)))} is a tf.function; it was traced anew."]
+
+
+def _read_parameters(function: Any) -> list[str]:
+    function = getattr(function, "python_function", function)
+    if not inspect.isroutine(function) and not inspect.isclass(function):
+        function = type(function).__call__ if callable(function) else function
+        function = getattr(function, "python_function", function)
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names[1:] if names[:1] == ["self"] else names
+
+
+def _infer_shape_and_dtype(initial: Any, shape: Any, dtype: Any) -> tuple[Any, Any]:
+    if shape is not None and dtype is not None:
+        return tf.TensorShape(shape), tf.as_dtype(dtype)
+    if callable(initial):
+        # Traced, not run: only its shape is wanted.
+        with tf.Graph().as_default():
+            value = tf.convert_to_tensor(initial(), dtype=dtype)
+    else:
+        value = tf.convert_to_tensor(initial, dtype=dtype)
+    return tf.TensorShape(value.shape if shape is None else shape), value.dtype
+
+
+def _executes_eagerly() -> bool:
+    with tf.init_scope():
+        return bool(tf.executing_eagerly())
+
+
+def _refuse_return(who: str, returned: Any) -> CkptMetaError:
+    hint = "A builder returns the model: a Keras model, a tf.Module, or (inputs, outputs) of a tf.Graph."
+    if returned is None:
+        what = "nothing (is a return statement missing?)"
+    elif _holds_graph_tensors(returned):
+        what = "graph tensors, but was built eagerly. If its checkpoint is name-based, register it with graph=True"
+    else:
+        what = f"a {type(returned).__name__}"
+    return CkptMetaError(Code.BUILDER_RETURNED, f"{who} returned {what}. {hint}")
+
+
+def _holds_graph_tensors(value: Any) -> bool:
+    if not isinstance(value, (list, tuple, dict)):
+        return False
+    return any(isinstance(leaf, tf.Tensor) for leaf in tf.nest.flatten(value))

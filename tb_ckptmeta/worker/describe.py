@@ -1,0 +1,37 @@
+"""List the builders that a SPEC registers. Runs in the worker."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from tb_ckptmeta.core.arguments import describe_parameters
+from tb_ckptmeta.core.errors import CkptMetaError
+from tb_ckptmeta.core.job import BuilderDescription, Describe
+from tb_ckptmeta.worker.load import list_files, load_builders
+from tb_ckptmeta.worker.steps import Steps
+
+
+def describe(job: Describe, steps: Steps) -> dict[str, Any]:
+    """Import the module of a SPEC and describe what it registers; no builder runs."""
+    steps.begin("importing the builders")
+    builders, problems = [], []
+    for registration in load_builders(job.spec):
+        try:
+            parameters = describe_parameters(registration.function)
+        except CkptMetaError as error:
+            problems.append(error.as_json())
+            continue
+        documentation = inspect.getdoc(registration.function) or ""
+        builders.append(
+            BuilderDescription(
+                registration.name,
+                registration.checkpoints,
+                registration.keras,
+                registration.graph,
+                registration.source,
+                parameters,
+                documentation.partition("\n\n")[0].replace("\n", " "),
+            ).as_json()
+        )
+    return {"builders": builders, "problems": problems, "files": list_files(job.spec)}

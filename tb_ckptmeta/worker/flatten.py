@@ -1,0 +1,291 @@
+"""Turn a traced function into a plain graph with variables of its own. Runs in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.rebuilt import ModelVariable
+from tb_ckptmeta.worker.objects import ModelObjects
+from tb_ckptmeta.worker.tensorflow_private import create_resource, initialize_resource
+from tb_ckptmeta.worker.trace import Trace
+
+v1 = tf.compat.v1
+
+
+@dataclass
+class Flat:
+    """A plain `tf.Graph` of the forward pass.
+
+    `inputs`, `outputs`: signature name -> tensor of `graph`. `variables`: index of the model's variable -> the
+    graph's variable. `tables`: whether an initializer of tables must run.
+    """
+
+    graph: Any
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    variables: dict[int, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A trace, seen as a GraphDef cut to what its outputs need, and the variables it reads.
+
+    `captures`: name of a captured placeholder -> what was captured. `variables`: all of the model's, those the
+    graph reads under the names that their nodes get.
+    """
+
+    trace: Trace
+    graph_def: Any
+    captures: Mapping[str, Any]
+    variables: tuple[ModelVariable, ...]
+    resource_variables: tuple[Any, ...]
+    read_by: Mapping[str, int]
+
+
+def find_forward(trace: Trace, objects: ModelObjects) -> Forward:
+    """Cut the trace to what its outputs need, and name every variable of the model."""
+    source = trace.function.graph
+    graph_def = source.as_graph_def()
+    needed = find_ancestors(graph_def, [t.op.name for _, t in trace.outputs])
+    # A placeholder of the signature stays, read or not: clients feed it.
+    needed |= {t.op.name for _, t in trace.inputs}
+    kept = [n for n in graph_def.node if n.name in needed]
+    del graph_def.node[:]
+    graph_def.node.extend(kept)
+    captures = {inner.op.name: outer for outer, inner in source.captures if inner.op.name in needed}
+
+    # Everything that the model tracks, then what its function captured from elsewhere: globals, closures.
+    found = [(path, owner, variable) for path, owner, variable in objects.variables]
+    by_handle = {id(variable.handle): i for i, (_, _, variable) in enumerate(found)}
+    for variable in source.variables:
+        if id(variable.handle) not in by_handle:
+            by_handle[id(variable.handle)] = len(found)
+            found.append(((), variable, variable))
+    read_by = {name: by_handle[id(outer)] for name, outer in captures.items() if id(outer) in by_handle}
+    consumers = _find_consumers(graph_def, read_by)
+    taken = {n.name for n in graph_def.node}
+    variables = []
+    names: dict[int, str] = {}
+    for index in [*dict.fromkeys(read_by.values()), *range(len(found))]:
+        if index not in names:
+            path, owner, variable = found[index]
+            names[index] = _choose_name(path, owner, variable, consumers.get(index), taken)
+            taken.add(names[index])
+    read = set(read_by.values())
+    for index, (_, _, variable) in enumerate(found):
+        shape = variable.shape
+        variables.append(
+            ModelVariable(
+                names[index],
+                None if shape.rank is None else tuple(shape.as_list()),
+                variable.dtype.base_dtype.name,
+                bool(variable.trainable),
+                index in read,
+            )
+        )
+    return Forward(trace, graph_def, captures, tuple(variables), tuple(v for _, _, v in found), read_by)
+
+
+def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int] = ()) -> Flat:
+    """Import a forward pass into a graph of its own, each capture replaced by what stands for it there.
+
+    A variable becomes a graph variable, a table its resource and an initializer (collection TABLE_INITIALIZERS), a
+    captured value a constant. The variables in `keep_initial` keep the builder's initializer; all others, to be
+    restored, begin as zeros.
+
+    Raises:
+        CkptMetaError: UNSUPPORTED_MODEL for a capture that no graph of its own can hold.
+    """
+    graph = tf.Graph()
+    flat = Flat(graph, {}, {})
+    keep = set(keep_initial)
+    tables = {id(r.resource_handle): r for r in objects.resources if hasattr(r, "resource_handle")}
+    graph_def = forward.graph_def
+    _drop_colocations(graph_def, forward.captures)
+    kept = [n for n in graph_def.node if n.name not in forward.captures]
+    used = {i.lstrip("^").partition(":")[0] for n in kept for i in n.input}
+    constants: list[tuple[str, int]] = []
+    with graph.as_default():
+        input_map: dict[str, Any] = {}
+        for name, outer in forward.captures.items():
+            if name in forward.read_by:
+                index = forward.read_by[name]
+                if index not in flat.variables:
+                    flat.variables[index] = _make_variable(
+                        forward.variables[index], forward.resource_variables[index], index in keep
+                    )
+                input_map[name] = flat.variables[index].handle
+            elif id(outer) in tables:
+                input_map[name] = _make_table(tables[id(outer)], outer)
+            elif outer.dtype not in (tf.resource, tf.variant):
+                value = outer.numpy()
+                input_map[name] = tf.constant(value, outer.dtype, name=name)
+                if outer.dtype != tf.string and value.size > 1:
+                    constants.append((name, int(value.size)))
+            else:
+                raise CkptMetaError(
+                    Code.UNSUPPORTED_MODEL,
+                    f"The model captures a {outer.dtype.name} tensor ({name}) that is neither a variable nor a "
+                    "table it tracks; a graph of its own cannot hold it.",
+                )
+        del graph_def.node[:]
+        graph_def.node.extend(kept)
+        tf.graph_util.import_graph_def(
+            graph_def, input_map={f"{k}:0": v for k, v in input_map.items() if k in used}, name=""
+        )
+        flat.inputs = {name: graph.get_tensor_by_name(t.name) for name, t in forward.trace.inputs}
+        for name, tensor in forward.trace.outputs:
+            flat.outputs[name] = (
+                input_map[tensor.op.name] if tensor.op.name in input_map else graph.get_tensor_by_name(tensor.name)
+            )
+    if constants:
+        total = sum(size for _, size in constants)
+        flat.notes.append(
+            f"{len(constants)} constant(s) with {total} values come from the builder, not from the checkpoint: "
+            + ", ".join(name for name, _ in constants[:5])
+            + ("." if len(constants) <= 5 else " and others.")
+        )
+    return flat
+
+
+def find_ancestors(graph_def: Any, names: Iterable[str]) -> set[str]:
+    """Return the names of the nodes that `names` depend on, themselves included."""
+    inputs = {n.name: n.input for n in graph_def.node}
+    needed: set[str] = set()
+    stack = list(names)
+    while stack:
+        name = stack.pop()
+        if name in needed:
+            continue
+        needed.add(name)
+        stack.extend(i.lstrip("^").partition(":")[0] for i in inputs.get(name, ()))
+    return needed
+
+
+def _find_consumers(graph_def: Any, read_by: Mapping[str, int]) -> dict[int, str]:
+    """Return variable -> the first node that reads it."""
+    consumers: dict[int, str] = {}
+    for node in graph_def.node:
+        for name in node.input:
+            index = read_by.get(name.partition(":")[0])
+            if index is not None:
+                consumers.setdefault(index, node.name)
+    return consumers
+
+
+def _choose_name(path: tuple[str, ...], owner: Any, variable: Any, consumer: str | None, taken: set[str]) -> str:
+    """Name a variable's node so that it stands in the scope of the operations that read it.
+
+    A Keras variable's own path lacks the model's name (`dense/kernel` beside `net/dense/MatMul`), and a
+    `tf.Module`'s variables often share one name; then the path of attributes says more.
+    """
+    own = getattr(owner, "path", None)
+    name = own if isinstance(own, str) and own else variable.name.partition(":")[0]
+    if consumer is not None:
+        scope = name.rpartition("/")[0]
+        at = f"/{consumer}".find(f"/{scope}/") if scope else -1
+        if at > 0:
+            name = f"{consumer[: at - 1]}/{name}" if at > 1 else name
+    attributes = "/".join(p.lstrip("_") or p for p in path)
+    for candidate in (name, attributes):
+        if candidate and candidate not in taken and _is_node_name(candidate):
+            return candidate
+    base = name if _is_node_name(name) else "variable"
+    count = 1
+    while f"{base}_{count}" in taken:
+        count += 1
+    return f"{base}_{count}"
+
+
+def _is_node_name(name: str) -> bool:
+    return (
+        name[:1].isascii()
+        and (name[:1].isalnum() or name[:1] == ".")
+        and all(c.isascii() and (c.isalnum() or c in "_./\\-") for c in name)
+    )
+
+
+def _drop_colocations(graph_def: Any, captures: Mapping[str, Any]) -> None:
+    """Drop colocations with the captured placeholders: they do not come along."""
+    for node in graph_def.node:
+        if "_class" in node.attr:
+            kept = [c for c in node.attr["_class"].list.s if c.decode().removeprefix("loc:@") not in captures]
+            del node.attr["_class"]
+            if kept:
+                node.attr["_class"].list.s.extend(kept)
+
+
+def _make_variable(described: ModelVariable, variable: Any, keep_initial: bool) -> Any:
+    """Make the graph's own variable. Its name is exact: it is no scope's child."""
+    shape, dtype = variable.shape, variable.dtype.base_dtype
+    initial: Any = lambda: _zeros(shape, dtype)  # noqa: E731
+    if keep_initial:
+        initial = _initial_value(variable, shape, dtype)
+    fixed = shape.is_fully_defined()
+    with tf.name_scope(""):
+        return v1.Variable(
+            initial,
+            name=described.name,
+            dtype=dtype,
+            shape=None if fixed else shape,
+            validate_shape=fixed,
+            trainable=described.trainable,
+            use_resource=True,
+        )
+
+
+def _initial_value(variable: Any, shape: Any, dtype: Any) -> Callable[[], Any]:
+    """Return the builder's own initializer, as graph operations."""
+    given = getattr(variable, "ckptmeta_initial_value", None)
+
+    def initial() -> Any:
+        if callable(given):
+            return tf.cast(given(), dtype)
+        value = variable if given is None else given
+        return tf.constant(value.numpy() if hasattr(value, "numpy") else value, dtype)
+
+    del shape
+    return initial
+
+
+def _zeros(shape: Any, dtype: Any) -> Any:
+    sizes = [d if d is not None else 0 for d in (shape.as_list() if shape.rank is not None else [])]
+    return tf.zeros(sizes, dtype)
+
+
+def _make_table(table: Any, outer: Any) -> Any:
+    """Create a table's resource in the graph, with an initializer where it has one."""
+    handle = create_resource(table)
+
+    def run_initializer() -> None:
+        initialize_resource(table)
+
+    traced = tf.function(run_initializer, autograph=False).get_concrete_function().graph
+    captured: dict[str, Any] = {}
+    for value, inner in traced.captures:
+        if value is outer or value.dtype == tf.resource:
+            captured[inner.op.name] = handle
+        else:
+            captured[inner.op.name] = tf.constant(value.numpy(), name="table_value")
+    graph_def = traced.as_graph_def()
+    kept = [n for n in graph_def.node if n.name not in captured]
+    used = {i.lstrip("^").partition(":")[0] for n in kept for i in n.input}
+    del graph_def.node[:]
+    graph_def.node.extend(kept)
+    if not kept:
+        return handle
+    last = [o.name for o in traced.control_outputs] or [t.op.name for t in traced.outputs]
+    operations = tf.graph_util.import_graph_def(
+        graph_def,
+        input_map={f"{k}:0": v for k, v in captured.items() if k in used},
+        return_elements=last,
+        name="table_initializer",
+    )
+    v1.add_to_collection(v1.GraphKeys.TABLE_INITIALIZERS, tf.group(*operations))
+    return handle

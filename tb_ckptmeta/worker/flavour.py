@@ -1,0 +1,179 @@
+"""Settle which Keras a builder gets, before anything is imported. Runs in the worker."""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import Source, Spec
+
+KERAS_3 = "3"
+LEGACY = "legacy"
+
+
+def settle_keras(source: Source) -> str:
+    """Decide for one builder, and set the environment that TensorFlow reads at import.
+
+    In order: what the builder says, what its module shows when read without running it, what the checkpoint's
+    keys show, Keras 3.
+    """
+    flavour = source.keras or read_flavour(source.spec, source.builder) or source.keras_hint or KERAS_3
+    _set_environment(flavour)
+    return flavour
+
+
+def settle_module_keras(spec: Spec) -> str:
+    """Decide for a whole module, for listing its builders: only what its top level runs counts."""
+    flavour = read_flavour(spec, None) or KERAS_3
+    _set_environment(flavour)
+    return flavour
+
+
+def find_file(spec: Spec) -> Path | None:
+    """Return the source file of a SPEC without importing anything, not even a parent package."""
+    if spec.path is not None:
+        return Path(spec.path)
+    search: Sequence[str] | None = None
+    origin = None
+    parts = (spec.module or "").split(".")
+    for index in range(len(parts)):
+        name = ".".join(parts[: index + 1])
+        if index == 0:
+            import sys
+
+            search = [spec.folder, *sys.path]
+        found = importlib.machinery.PathFinder.find_spec(name, search)
+        if found is None:
+            return None
+        origin, search = found.origin, found.submodule_search_locations
+        if search is None and index < len(parts) - 1:
+            return None
+    return Path(origin) if origin and origin.endswith(".py") else None
+
+
+def read_flavour(spec: Spec, builder: str | None) -> str | None:
+    """Return what the source of a SPEC shows of its Keras: "legacy", "3", or None.
+
+    Counted are the module's top level and the functions and classes of the module that the builder's
+    function reaches by name; of the other builders nothing counts. With no builder, or one that is not
+    registered by a plain decorator, the whole top level counts, function bodies apart.
+    """
+    path = find_file(spec)
+    if path is None:
+        return None
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return None  # importing it will say what is wrong, and better
+    declared = _read_environment(tree)
+    if declared is not None:
+        return declared
+    definitions = {
+        node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+    }
+    top: list[ast.AST] = [n for n in tree.body if n not in definitions.values()]
+    imports = [n for n in top if isinstance(n, (ast.Import, ast.ImportFrom))]
+    running = [n for n in top if n not in imports]
+    reached = list(running)
+    names = _names_in(running)
+    if builder is not None:
+        for node in definitions.values():
+            if _registers(node, builder):
+                reached.append(node)
+                names |= _names_in([node])
+    seen: set[str] = set()
+    while names - seen:
+        name = (names - seen).pop()
+        seen.add(name)
+        if name in definitions:
+            reached.append(definitions[name])
+            names |= _names_in([definitions[name]])
+    used = [n for n in imports if _bound_names(n) & names]
+    aliases = _read_aliases(imports)
+    return LEGACY if any(_shows_legacy(n, aliases) for n in [*reached, *used]) else None
+
+
+def _read_environment(tree: ast.Module) -> str | None:
+    """Return what the module sets TF_USE_LEGACY_KERAS to: it holds for the whole process."""
+    for node in ast.walk(tree):
+        value: ast.expr | None = None
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target = node.targets[0]
+            if isinstance(target, ast.Subscript) and _is_text(target.slice, "TF_USE_LEGACY_KERAS"):
+                value = node.value
+        elif isinstance(node, ast.Call) and len(node.args) == 2 and _is_text(node.args[0], "TF_USE_LEGACY_KERAS"):
+            value = node.args[1]  # setdefault, putenv
+        if isinstance(value, ast.Constant):
+            return LEGACY if str(value.value).lower() in ("1", "true") else KERAS_3
+    return None
+
+
+def _registers(node: ast.AST, builder: str) -> bool:
+    for decorator in getattr(node, "decorator_list", ()):
+        if isinstance(decorator, ast.Call) and decorator.args and _is_text(decorator.args[0], builder):
+            return True
+    return False
+
+
+def _is_text(node: ast.AST, text: str) -> bool:
+    return isinstance(node, ast.Constant) and node.value == text
+
+
+def _names_in(nodes: Sequence[ast.AST]) -> set[str]:
+    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _bound_names(node: ast.AST) -> set[str]:
+    assert isinstance(node, (ast.Import, ast.ImportFrom))
+    return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+
+
+def _read_aliases(imports: Sequence[ast.AST]) -> dict[str, str]:
+    """Return what the names of `import a.b as c` and `from a import b as c` stand for."""
+    aliases = {}
+    for node in imports:
+        for alias in getattr(node, "names", ()):
+            if isinstance(node, ast.ImportFrom):
+                aliases[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+            elif alias.asname:
+                aliases[alias.asname] = alias.name
+    return aliases
+
+
+def _shows_legacy(node: ast.AST, aliases: Mapping[str, str]) -> bool:
+    return any(
+        (name + ".").startswith("tf_keras.") or "compat.v1.layers." in name + "." or "compat.v1.keras." in name + "."
+        for part in ast.walk(node)
+        for name in _dotted_names(part, aliases)
+    )
+
+
+def _dotted_names(node: ast.AST, aliases: Mapping[str, str]) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module:
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Attribute):
+        parts = [node.attr]
+        value: ast.expr = node.value
+        while isinstance(value, ast.Attribute):
+            parts.append(value.attr)
+            value = value.value
+        if isinstance(value, ast.Name):
+            yield ".".join([aliases.get(value.id, value.id), *reversed(parts)])
+    elif isinstance(node, ast.Name):
+        yield aliases.get(node.id, node.id)
+
+
+def _set_environment(flavour: str) -> None:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1" if flavour == LEGACY else "0"
+    if flavour == LEGACY and importlib.machinery.PathFinder.find_spec("tf_keras") is None:
+        raise CkptMetaError(
+            Code.KERAS_MISSING,
+            "This builder needs the legacy Keras 2 (tf_keras), which is not installed: "
+            'pip install "tensorboard-plugin-ckptmeta[legacy]"',
+        )

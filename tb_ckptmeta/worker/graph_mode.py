@@ -1,0 +1,96 @@
+"""Run a builder inside a `tf.Graph`, for name-based checkpoints. Runs in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tb_ckptmeta.core.builder import Model, Registration
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.rebuilt import ModelVariable
+from tb_ckptmeta.worker import keras_private
+from tb_ckptmeta.worker.flatten import Flat, find_ancestors
+from tb_ckptmeta.worker.flavour import KERAS_3
+from tb_ckptmeta.worker.structure import name_inputs, name_outputs
+from tb_ckptmeta.worker.user_code import run_user_code
+
+v1 = tf.compat.v1
+
+
+def build_in_graph(registration: Registration, arguments: Mapping[str, Any]) -> tuple[Flat, tuple[ModelVariable, ...]]:
+    """Run a builder inside a graph of its own; its variables are those of the graph's collections.
+
+    Raises:
+        CkptMetaError: BUILDER_FAILED, BUILDER_EXITED, BUILDER_RETURNED, UNSUPPORTED_MODEL.
+    """
+    who = f"Builder {registration.name!r}"
+    graph = tf.Graph()
+    with graph.as_default():
+        v1.set_random_seed(0)
+        returned = run_user_code(who, Code.BUILDER_FAILED, lambda: registration.function(**arguments))
+        inputs, outputs = _find_tensors(who, registration, returned, graph)
+    names, _ = name_inputs((inputs,), ("input",))
+    flat = Flat(
+        graph,
+        dict(zip(names, tf.nest.flatten(inputs), strict=True)),
+        dict(name_outputs(outputs)),
+    )
+    graph_def = graph.as_graph_def()
+    needed = find_ancestors(graph_def, [t.op.name for t in flat.outputs.values()])
+    variables = []
+    for index, variable in enumerate(graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES)):
+        shape = variable.shape
+        name = variable.op.name
+        read = name in needed or getattr(getattr(variable, "handle", None), "op", variable.op).name in needed
+        variables.append(
+            ModelVariable(
+                name,
+                None if shape.rank is None else tuple(shape.as_list()),
+                variable.dtype.base_dtype.name,
+                bool(variable.trainable),
+                read,
+            )
+        )
+        flat.variables[index] = variable
+    return flat, tuple(variables)
+
+
+def _find_tensors(who: str, registration: Registration, returned: Any, graph: Any) -> tuple[Any, Any]:
+    if isinstance(returned, Model):
+        returned = returned.root if returned.call is None else returned
+    flavour = keras_private.find_flavour(returned)
+    if flavour == KERAS_3:
+        raise CkptMetaError(
+            Code.UNSUPPORTED_MODEL,
+            f"{who} returned a Keras 3 model, which keeps its variables outside of any tf.Graph, but its "
+            'checkpoint is name-based. Register it with keras="legacy", or with graph=False to compare by name.',
+        )
+    if flavour is not None:
+        inputs, outputs = returned.inputs, returned.outputs
+        if inputs and all(getattr(t, "graph", None) is graph for t in inputs):
+            names = list(getattr(returned, "input_names", ()))
+            structure: Any = dict(zip(names, inputs, strict=True)) if len(names) > 1 else inputs[0]
+            return structure, outputs
+        raise CkptMetaError(
+            Code.BUILDER_RETURNED,
+            f"{who} returned a Keras model without inputs of this graph. Call it on a placeholder and return "
+            "(inputs, outputs).",
+        )
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        what = "nothing (is a return statement missing?)" if returned is None else f"a {type(returned).__name__}"
+        raise CkptMetaError(
+            Code.BUILDER_RETURNED,
+            f"{who} returned {what}; inside a tf.Graph, a builder returns (inputs, outputs): tensors, lists or "
+            "dicts of this graph. If the model is built eagerly, register it with graph=False.",
+        )
+    inputs, outputs = returned
+    for value in (*tf.nest.flatten(inputs), *tf.nest.flatten(outputs)):
+        if not isinstance(value, tf.Tensor) or getattr(value, "graph", None) is not graph:
+            raise CkptMetaError(
+                Code.BUILDER_RETURNED,
+                f"{who} returned {value!r:.200} among its (inputs, outputs), which is no tensor of the graph "
+                "that the builder ran in.",
+            )
+    return inputs, outputs

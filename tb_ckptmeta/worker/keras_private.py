@@ -1,0 +1,94 @@
+"""Every private Keras name that is used, in one place, with a guard. Runs in the worker."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tb_ckptmeta.worker.flavour import KERAS_3, LEGACY
+
+_NOT_IN_SCOPES = re.compile(r"[^A-Za-z0-9_.\\/>-]")
+
+
+def find_moved_names() -> list[str]:
+    """Return the private names that the installed Keras 3 does not have (any more)."""
+    try:
+        from keras.src import backend
+    except ImportError:
+        return ["keras.src.backend"]
+    if not hasattr(backend, "name_scope"):
+        return ["keras.src.backend.name_scope"]
+    if not hasattr(backend.name_scope("x"), "_tf_name_scope"):
+        return ["keras.src.backend.name_scope._tf_name_scope"]
+    return []
+
+
+def find_flavour(value: Any) -> str | None:
+    """Tell which Keras made a layer or model: "3", "legacy", or None for what is no layer."""
+    for flavour, name in ((KERAS_3, "keras"), (LEGACY, "tf_keras")):
+        keras = sys.modules.get(name)
+        layer = getattr(getattr(keras, "layers", None), "Layer", None)
+        if layer is not None and isinstance(value, layer):
+            return flavour
+    return None
+
+
+@contextlib.contextmanager
+def enter_scopes_once() -> Iterator[None]:
+    """Name operations by their layers alone: `net/dense/MatMul` instead of `net_1/dense_1/MatMul`.
+
+    Keras 3 enters a layer's scope when it is built and again when it is called, and TensorFlow makes the second one
+    unique. A scope that ends in "/" is re-entered as it is. Without the private name this is a matter of looks
+    alone: the scopes stay as Keras makes them.
+    """
+    if "keras" not in sys.modules or find_moved_names():
+        yield
+        return
+    from keras.src import backend
+
+    base: Any = backend.name_scope
+
+    class OnceScope(base):  # type: ignore[misc]
+        def __init__(self, name: str, **kwargs: Any) -> None:
+            super().__init__(name, **kwargs)
+            self._ckptmeta_name = name
+
+        def __enter__(self) -> Any:
+            here = tf.get_current_name_scope()
+            name = _NOT_IN_SCOPES.sub("_", self._ckptmeta_name)
+            if not re.match(r"[A-Za-z0-9.]", name):
+                name = "layer" + name
+            self._tf_name_scope = tf.name_scope(f"{here}/{name}/" if here else f"{name}/")
+            return super().__enter__()
+
+    backend.name_scope = OnceScope
+    try:
+        yield
+    finally:
+        backend.name_scope = base
+
+
+def find_layer_classes(model: Any) -> Mapping[str, str]:
+    """Return layer name -> class name for every layer below a Keras model, itself included."""
+    flatten = getattr(model, "_flatten_layers", None)
+    layers = list(flatten()) if flatten is not None else [model, *getattr(model, "layers", ())]
+    return {layer.name: type(layer).__name__ for layer in layers if isinstance(getattr(layer, "name", None), str)}
+
+
+def find_built_signature(model: Any) -> tuple[Any, ...] | None:
+    """Return the TensorSpecs of a subclassed Keras 3 model that was built with a shape, as positional arguments."""
+    shapes = getattr(model, "_build_shapes_dict", None)
+    if not isinstance(shapes, Mapping) or not shapes:
+        return None
+    dtype = getattr(model, "input_dtype", None) or "float32"
+    found = []
+    for shape in shapes.values():
+        if not isinstance(shape, (tuple, list)) or not all(d is None or isinstance(d, int) for d in shape):
+            return None
+        found.append(tf.TensorSpec([None, *shape[1:]], dtype))
+    return tuple(found)

@@ -1,0 +1,183 @@
+"""Rebuild a model's graph, and export it when asked. Runs in the worker."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+import tb_ckptmeta
+from tb_ckptmeta.core.builder import Registration
+from tb_ckptmeta.core.compare import Comparison, compare
+from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import CONTENTS, EXPORT, GRAPH, REBUILT, Rebuild
+from tb_ckptmeta.core.rebuilt import Rebuilt
+from tb_ckptmeta.core.verdict import MATCH, MISMATCH
+from tb_ckptmeta.worker.build import Reads, build_eagerly, create_without_weights
+from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, flatten
+from tb_ckptmeta.worker.flavour import KERAS_3
+from tb_ckptmeta.worker.graph_mode import build_in_graph
+from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes
+from tb_ckptmeta.worker.load import get_builder, list_files
+from tb_ckptmeta.worker.metagraph import as_text, make_metagraph
+from tb_ckptmeta.worker.objects import walk_objects
+from tb_ckptmeta.worker.steps import Steps
+from tb_ckptmeta.worker.trace import trace
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A rebuilt model, and how its flat graph is made once it is known what will be restored."""
+
+    rebuilt: Rebuilt
+    flatten: Callable[[Comparison | None], Flat]
+
+
+def rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, Any]:
+    """Run the builder and leave REBUILT and GRAPH, and EXPORT where one is asked for and the verdict allows it.
+
+    The result is {"needs_allocation": [variable…]} where the builder reads values that it has not been given:
+    it must run again, with memory for its variables.
+    """
+    steps.begin("importing the builder")
+    registration = get_builder(job.source.spec, job.source.builder)
+    reads = Reads([])
+    try:
+        if job.source.graph:
+            made = _rebuild_in_graph(job, registration, keras, steps)
+        else:
+            made = _rebuild_eagerly(job, registration, keras, steps, reads)
+    except CkptMetaError:
+        if reads.names:
+            return {"needs_allocation": reads.names}
+        raise
+    if reads.names:  # user code may have caught our refusal, and gone on without the value
+        return {"needs_allocation": reads.names}
+
+    contents_file = folder / CONTENTS
+    comparison = None
+    if contents_file.exists():
+        contents = Contents.from_json(json.loads(contents_file.read_text(encoding="utf-8")))
+        comparison = compare(made.rebuilt, contents)
+    exporting = job.export is not None and comparison is not None and _may_export(comparison, job.allow_partial)
+    flat = made.flatten(comparison if exporting else None)
+    rebuilt = replace(made.rebuilt, notes=(*made.rebuilt.notes, *flat.notes))
+    _write_graph(flat, folder)
+    (folder / REBUILT).write_text(json.dumps(rebuilt.as_json(), default=str), encoding="utf-8")
+    if exporting:
+        assert comparison is not None
+        steps.begin("exporting")
+        _export(job, flat, comparison, rebuilt, folder)
+    return {"exported": exporting, "files": list_files(job.source.spec)}
+
+
+def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps: Steps, reads: Reads) -> _Made:
+    weights = contextlib.nullcontext() if job.allocate else create_without_weights(reads)
+    with weights:
+        steps.begin("building")
+        built = build_eagerly(registration, job.source.arguments)
+        steps.begin("tracing")
+        traced = trace(f"Builder {registration.name!r}", built)
+    steps.begin("flattening")
+    objects = walk_objects(built.root)
+    forward = find_forward(traced, objects)
+    notes = list(built.notes)
+    if job.allocate:
+        notes.append(
+            "The builder reads values of variables while it builds; what it makes of them comes from the "
+            "builder's own initial values, not from the checkpoint."
+        )
+    rebuilt = Rebuilt(
+        forward.variables,
+        objects.graph,
+        objects.owners,
+        keras,
+        _read_config(built.root),
+        _read_classes(built.root),
+        read_versions(keras),
+        tuple(notes),
+    )
+
+    def make_flat(comparison: Comparison | None) -> Flat:
+        kept = () if comparison is None else [i for i in range(len(forward.variables)) if i not in comparison.binding]
+        return flatten(forward, objects, kept)
+
+    return _Made(rebuilt, make_flat)
+
+
+def _rebuild_in_graph(job: Rebuild, registration: Registration, keras: str, steps: Steps) -> _Made:
+    steps.begin("building")
+    flat, variables = build_in_graph(registration, job.source.arguments)
+    rebuilt = Rebuilt(variables, None, {}, keras, None, {}, read_versions(keras))
+    return _Made(rebuilt, lambda comparison: flat)
+
+
+def _may_export(comparison: Comparison, allow_partial: bool) -> bool:
+    return comparison.status == MATCH or (allow_partial and comparison.status != MISMATCH)
+
+
+def _export(job: Rebuild, flat: Flat, comparison: Comparison, rebuilt: Rebuilt, folder: Path) -> None:
+    provenance = {
+        **(job.provenance or {}),
+        "builder": job.source.builder,
+        "arguments": dict(job.source.arguments),
+        "versions": dict(rebuilt.versions),
+        "status": comparison.status,
+        "not_restored": [row["name"] for row in comparison.missing],
+    }
+    content = make_metagraph(flat, comparison.binding, provenance)
+    if job.export == "metagraph-text":
+        content = as_text(content)
+    elif job.export != "metagraph":
+        raise CkptMetaError(Code.UNKNOWN_FORMAT, f"There is no format {job.export!r}.")
+    (folder / EXPORT).write_bytes(content)
+
+
+def _write_graph(flat: Flat, folder: Path) -> None:
+    """Write the graph for display: what the outputs need, with the shapes of its tensors."""
+    graph_def = flat.graph.as_graph_def(add_shapes=True)
+    names = [t.op.name for t in (*flat.outputs.values(), *flat.inputs.values())]
+    needed = find_ancestors(graph_def, names)
+    kept = [n for n in graph_def.node if n.name in needed]
+    del graph_def.node[:]
+    graph_def.node.extend(kept)
+    (folder / GRAPH).write_bytes(graph_def.SerializeToString(deterministic=True))
+
+
+def _read_config(root: Any) -> Mapping[str, Any] | None:
+    """Return a Keras model's configuration, or None where it has none: most subclassed models."""
+    if find_flavour(root) is None or not hasattr(root, "to_json"):
+        return None
+    try:
+        config = json.loads(root.to_json())
+    except Exception:
+        return None
+    layers = config.get("config", {}).get("layers") if isinstance(config, dict) else None
+    return config if isinstance(layers, list) else None
+
+
+def _read_classes(root: Any) -> Mapping[str, str]:
+    return {} if find_flavour(root) is None else find_layer_classes(root)
+
+
+def read_versions(keras: str) -> dict[str, str]:
+    """Return library -> version of what a rebuild runs on."""
+    library = "keras" if keras == KERAS_3 else "tf_keras"
+    versions = {
+        "tb_ckptmeta": tb_ckptmeta.__version__,
+        "tensorflow": tf.__version__,
+        "python": platform.python_version(),
+    }
+    try:
+        versions[library] = importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    return versions

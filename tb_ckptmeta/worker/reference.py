@@ -1,0 +1,128 @@
+"""Run the model as TensorFlow itself restores it: what an export is checked against. Runs in the worker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tb_ckptmeta.core.builder import Registration
+from tb_ckptmeta.core.compare import compare
+from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import CONTENTS, INPUTS, REFERENCE, Reference
+from tb_ckptmeta.core.rebuilt import Rebuilt
+from tb_ckptmeta.worker.arrays import save_arrays
+from tb_ckptmeta.worker.build import build_eagerly
+from tb_ckptmeta.worker.flatten import find_forward
+from tb_ckptmeta.worker.graph_mode import build_in_graph
+from tb_ckptmeta.worker.inputs import draw_inputs
+from tb_ckptmeta.worker.load import get_builder
+from tb_ckptmeta.worker.objects import walk_objects
+from tb_ckptmeta.worker.steps import Steps
+from tb_ckptmeta.worker.structure import name_outputs
+from tb_ckptmeta.worker.trace import trace
+
+v1 = tf.compat.v1
+
+OUTPUT = "output/"
+INITIAL = "initial/"
+"""Prefixes in REFERENCE: the model's outputs, and the values of variables that nothing restores."""
+
+
+def make_reference(job: Reference, folder: Path, steps: Steps) -> dict[str, Any]:
+    """Build the model with its weights, restore it with TensorFlow's own restore, and run it on drawn inputs.
+
+    Of our comparison only one thing is used: where in the checkpoint the model sits.
+
+    Raises:
+        CkptMetaError: CHECK_FAILED where TensorFlow cannot restore the model.
+    """
+    steps.begin("importing the builder")
+    registration = get_builder(job.source.spec, job.source.builder)
+    contents = Contents.from_json(json.loads((folder / CONTENTS).read_text(encoding="utf-8")))
+    if job.source.graph:
+        return _run_in_graph(job, registration, contents, folder, steps)
+    return _run_eagerly(job, registration, contents, folder, steps)
+
+
+def _run_eagerly(
+    job: Reference, registration: Registration, contents: Contents, folder: Path, steps: Steps
+) -> dict[str, Any]:
+    steps.begin("building with weights")
+    built = build_eagerly(registration, job.source.arguments)
+    traced = trace(f"Builder {registration.name!r}", built)
+    objects = walk_objects(built.root)
+    forward = find_forward(traced, objects)
+    comparison = compare(Rebuilt(forward.variables, objects.graph, objects.owners, ""), contents)
+    steps.begin("restoring with tf.train.Checkpoint")
+    if comparison.attachment is not None:
+        saved = built.root
+        for name in reversed(comparison.attachment):
+            saved = tf.train.Checkpoint(**{name: saved})
+        checkpoint = saved if isinstance(saved, tf.train.Checkpoint) else tf.train.Checkpoint(saved)
+        status = checkpoint.read(job.prefix)
+        status.expect_partial()
+        if not job.allow_partial:
+            try:
+                status.assert_existing_objects_matched()
+            except AssertionError as error:
+                raise CkptMetaError(
+                    Code.CHECK_FAILED,
+                    "tf.train.Checkpoint itself does not restore this model from this checkpoint.",
+                    str(error),
+                ) from error
+        restored_by = "tf.train.Checkpoint"
+    else:
+        reader = tf.train.load_checkpoint(job.prefix)
+        for index, key in comparison.binding.items():
+            forward.resource_variables[index].assign(reader.get_tensor(key))
+        restored_by = "tf.train.load_checkpoint, by name"
+    steps.begin("running the reference")
+    inputs = draw_inputs(traced.inputs)
+    flat = [tf.constant(inputs[name], tensor.dtype) for name, tensor in traced.inputs]
+    args = tf.nest.pack_sequence_as(traced.function.structured_input_signature[0], flat)
+    outputs = dict(name_outputs(traced.function(*args)))
+    initial = {
+        forward.variables[i].name: forward.resource_variables[i]
+        for i in range(len(forward.variables))
+        if forward.variables[i].read and i not in comparison.binding
+    }
+    _save(folder, inputs, outputs, initial)
+    return {"restored_by": restored_by}
+
+
+def _run_in_graph(
+    job: Reference, registration: Registration, contents: Contents, folder: Path, steps: Steps
+) -> dict[str, Any]:
+    steps.begin("building with weights")
+    flat, variables = build_in_graph(registration, job.source.arguments)
+    steps.begin("restoring with tf.compat.v1.train.Saver")
+    missing = [i for i, v in enumerate(variables) if v.name not in contents.tensors]
+    held = [flat.variables[i] for i in range(len(variables)) if i not in missing]
+    inputs = draw_inputs(list(flat.inputs.items()))
+    with flat.graph.as_default(), v1.Session(graph=flat.graph) as session:
+        session.run(v1.global_variables_initializer())
+        tables = flat.graph.get_collection(v1.GraphKeys.TABLE_INITIALIZERS)
+        session.run(tables)
+        if held:
+            v1.train.Saver(held).restore(session, job.prefix)
+        steps.begin("running the reference")
+        initial = {variables[i].name: flat.variables[i] for i in missing if variables[i].read}
+        initial = session.run(initial)
+        outputs = session.run(flat.outputs, {flat.inputs[n]: v for n, v in inputs.items()})
+    _save(folder, inputs, outputs, initial)
+    return {"restored_by": "tf.compat.v1.train.Saver"}
+
+
+def _save(folder: Path, inputs: dict[str, Any], outputs: dict[str, Any], initial: dict[str, Any]) -> None:
+    save_arrays(folder / INPUTS, inputs)
+    save_arrays(
+        folder / REFERENCE,
+        {
+            **{OUTPUT + name: value for name, value in outputs.items()},
+            **{INITIAL + name: value for name, value in initial.items()},
+        },
+    )

@@ -1,0 +1,78 @@
+"""Carry out one request and leave its result. Runs in the worker."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import RESULT, Check, Describe, Job, Rebuild, Reference, read_job
+from tb_ckptmeta.worker.flavour import settle_keras, settle_module_keras
+from tb_ckptmeta.worker.load import import_tensorflow
+from tb_ckptmeta.worker.steps import Steps
+from tb_ckptmeta.worker.user_code import format_user_traceback
+
+
+def run(folder: Path) -> NoReturn:
+    """Run the request of `folder`, write its result there, and end the process.
+
+    The result is {"value": …} or {"error": {"code", "message", "details"}}. None is left where user code ended the
+    process; the guardian tells how.
+    """
+    # The stack of a crash, or of a hang when the guardian asks for it, goes to the captured output.
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=False)
+    sys.dont_write_bytecode = True
+    try:
+        result: Mapping[str, Any] = {"value": _run_job(read_job(folder), folder, Steps(folder))}
+    except CkptMetaError as error:
+        result = {"error": error.as_json()}
+    except BaseException as error:
+        ours = CkptMetaError(
+            Code.WORKER_FAILED,
+            f"The worker failed with {type(error).__name__}: {error}. This is a defect of tb_ckptmeta, or of "
+            "its fit to the installed TensorFlow; please report it with the details.",
+            format_user_traceback(error),
+        )
+        result = {"error": ours.as_json()}
+    temporary = folder / (RESULT + ".tmp")
+    temporary.write_text(json.dumps(result, allow_nan=False, default=str), encoding="utf-8")
+    temporary.replace(folder / RESULT)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that user code left running must not keep the process.
+    os._exit(0)
+
+
+def _run_job(job: Job, folder: Path, steps: Steps) -> Any:
+    # Everything that imports TensorFlow is imported here, once the environment it reads is settled.
+    match job:
+        case Describe():
+            settle_module_keras(job.spec)
+        case Rebuild() | Reference():
+            keras = settle_keras(job.source)
+    steps.begin("importing TensorFlow")
+    import_tensorflow()
+    match job:
+        case Describe():
+            from tb_ckptmeta.worker.describe import describe
+
+            return describe(job, steps)
+        case Rebuild():
+            from tb_ckptmeta.worker.rebuild import rebuild
+
+            return rebuild(job, keras, folder, steps)
+        case Reference():
+            from tb_ckptmeta.worker.reference import make_reference
+
+            return make_reference(job, folder, steps)
+        case Check():
+            from tb_ckptmeta.worker.check import check
+
+            return check(job, folder, steps)
