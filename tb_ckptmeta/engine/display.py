@@ -1,0 +1,155 @@
+"""Make the graphs that the stock Graphs dashboard shows. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf import text_format
+from tensorboard.compat.proto import graph_pb2, node_def_pb2, types_pb2
+
+from tb_ckptmeta.core.compare import Comparison, compare
+from tb_ckptmeta.core.contents import DTYPE_NAMES, Contents
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.rebuilt import Rebuilt
+from tb_ckptmeta.engine.conceptual import graph_from_keras_config, graph_from_scopes
+
+# The dashboard asks for no limit, and a constant's values say nothing in a graph.
+_MOST_CONSTANT_BYTES = 1024
+_VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "VarHandle"})
+_DTYPE_NUMBERS = {name: number for number, name in DTYPE_NAMES.items()}
+_MOST_LISTED = 20
+
+
+def make_op_graph(title: str, rebuilt: Rebuilt, graph: bytes, contents: Contents, facts: Mapping[str, Any]) -> bytes:
+    """Return the op graph as protobuf text, variables with what the checkpoint holds of them.
+
+    A variable's node gets the attributes `checkpoint_key`, `checkpoint_shape`, `checkpoint_dtype` and
+    `checkpoint_bytes`. A node called after `title` says what this is, with `facts` as its attributes.
+    """
+    graph_def = graph_pb2.GraphDef()
+    graph_def.ParseFromString(graph)
+    comparison = compare(rebuilt, contents)
+    keys = {rebuilt.variables[i].name: key for i, key in comparison.binding.items()}
+    names = {v.name for v in rebuilt.variables}
+    for node in graph_def.node:
+        if list(node.attr["_class"].list.s if "_class" in node.attr else ()) == [f"loc:@{node.name}".encode()]:
+            del node.attr["_class"]  # placed with itself: says nothing
+        if node.op in _VARIABLE_OPS and node.name in names:
+            _describe_variable(node, keys.get(node.name), contents)
+        elif node.op == "Const" and node.attr["value"].tensor.ByteSize() > _MOST_CONSTANT_BYTES:
+            # As TensorBoard's own process_graph marks what it has left out.
+            del node.attr["value"]
+            node.attr["_too_large_attrs"].list.s.append(b"value")
+    _add_identity(graph_def, title, _verdict_facts(comparison, facts))
+    return _as_text(graph_def)
+
+
+def make_conceptual_graph(
+    title: str, rebuilt: Rebuilt, graph: bytes, contents: Contents, facts: Mapping[str, Any]
+) -> bytes:
+    """Return the conceptual graph as protobuf text: the Keras layers, or the scope tree of a model without them."""
+    drawn = None
+    if rebuilt.config is not None:
+        try:
+            drawn = graph_from_keras_config(rebuilt.config)
+        except CkptMetaError as error:
+            if error.code is not Code.UNSUPPORTED_MODEL:
+                raise
+    if drawn is None:
+        graph_def = graph_pb2.GraphDef()
+        graph_def.ParseFromString(graph)
+        scopes = _find_scopes(n.name for n in graph_def.node)
+        classes = {s: rebuilt.classes[s.rpartition("/")[2]] for s in scopes if s.rpartition("/")[2] in rebuilt.classes}
+        drawn = graph_from_scopes(graph_def, classes)
+    _add_identity(drawn, title, _verdict_facts(compare(rebuilt, contents), facts))
+    return _as_text(drawn)
+
+
+def make_error_graph(error: CkptMetaError) -> bytes:
+    """Return a graph of one node that says what went wrong: the dashboard shows no HTTP error's text.
+
+    The node's op is the message; its attributes are the code and the lines of the details.
+    """
+    graph_def = graph_pb2.GraphDef()
+    node = graph_def.node.add(name="ERROR", op=_ascii(error.message))
+    node.attr["00_code"].s = error.code.value.encode("ascii")
+    lines = [line for line in [error.message, *error.details.splitlines()] if line.strip()]
+    if len(lines) > 60:
+        lines = [*lines[:20], f"[... {len(lines) - 60} lines left out ...]", *lines[-40:]]
+    for number, line in enumerate(lines, 1):
+        node.attr[f"{number:02d}"].s = _ascii(line).encode("ascii")
+    return _as_text(graph_def)
+
+
+def _describe_variable(node: node_def_pb2.NodeDef, key: str | None, contents: Contents) -> None:
+    if key is None:
+        node.attr["checkpoint_key"].s = b"(not in the checkpoint)"
+        return
+    stored = contents.tensors[key]
+    node.attr["checkpoint_key"].s = _ascii(key).encode("ascii")
+    node.attr["checkpoint_bytes"].i = stored.bytes
+    for size in stored.shape:
+        node.attr["checkpoint_shape"].shape.dim.add(size=size)
+    if not stored.shape:
+        node.attr["checkpoint_shape"].shape.SetInParent()
+    number = _DTYPE_NUMBERS.get(stored.dtype, 0)
+    if number in types_pb2.DataType.values():
+        node.attr["checkpoint_dtype"].type = number
+    else:  # newer than this TensorBoard's protos
+        node.attr["checkpoint_dtype"].s = stored.dtype.encode("ascii")
+
+
+def _verdict_facts(comparison: Comparison, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    listed = {
+        "missing": [row["name"] for row in comparison.missing],
+        "unexpected": [row["key"] for row in comparison.unexpected],
+        "shape_differs": [
+            f"{r['name']}: {r['model']}, in the checkpoint {r['checkpoint']}" for r in comparison.shape_mismatches
+        ],
+        "dtype_differs": [
+            f"{r['name']}: {r['model']}, in the checkpoint {r['checkpoint']}" for r in comparison.dtype_mismatches
+        ],
+    }
+    verdict = f"{comparison.status}: {comparison.bound} of {comparison.variables} variables bound"
+    return {**facts, "verdict": verdict, **{k: v for k, v in listed.items() if v}}
+
+
+def _add_identity(graph_def: graph_pb2.GraphDef, title: str, facts: Mapping[str, Any]) -> None:
+    """Add the node that names checkpoint and builder: a graph that arrives late may stand under another's name."""
+    taken = {n.name for n in graph_def.node} | _find_scopes(n.name for n in graph_def.node)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", title).strip("_") or "checkpoint"
+    while name in taken:
+        name += "_"
+    node = graph_def.node.add(name=name, op="Checkpoint")
+    for key, value in facts.items():
+        if value == []:
+            continue
+        if isinstance(value, list):
+            shown = value[:_MOST_LISTED]
+            node.attr[key].list.s.extend(_ascii(str(item)).encode("ascii") for item in shown)
+            if len(value) > len(shown):
+                node.attr[key].list.s.append(f"and {len(value) - len(shown)} more".encode("ascii"))
+        else:
+            node.attr[key].s = _ascii(str(value)).encode("ascii")
+
+
+def _find_scopes(names: Iterable[str]) -> set[str]:
+    scopes = set()
+    for name in names:
+        at = name.rfind("/")
+        while at > 0 and name[:at] not in scopes:
+            scopes.add(name[:at])
+            at = name.rfind("/", 0, at)
+    return scopes
+
+
+def _ascii(text: str) -> str:
+    """Return text as the dashboard can show it: it prints other characters as octal escapes."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _as_text(graph_def: graph_pb2.GraphDef) -> bytes:
+    text: str = text_format.MessageToString(graph_def)
+    return text.encode("ascii", "backslashreplace")

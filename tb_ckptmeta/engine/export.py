@@ -1,0 +1,227 @@
+"""Export a checkpoint's model, and check the export before it goes anywhere. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tb_ckptmeta.core.checkpoint import Checkpoint
+from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.formats import Format
+from tb_ckptmeta.core.job import EXPORT, INPUTS, REFERENCE, Check, Rebuild, Reference, Source
+from tb_ckptmeta.core.verdict import MATCH, MISMATCH, Verdict
+from tb_ckptmeta.engine.process import OnSteps, Step, run_worker
+from tb_ckptmeta.engine.rebuild import Rebuilder, read_artifacts, write_contents
+from tb_ckptmeta.engine.verify import verify
+
+PASSED = "passed"
+SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """How the check of an export went.
+
+    `reference`: what restored the model that it was compared with. `max_abs_difference` over all outputs of
+    inexact types, `tolerance` the smallest of theirs; None where every output is compared for equality.
+    """
+
+    status: str
+    reference: str | None = None
+    max_abs_difference: float | None = None
+    tolerance: float | None = None
+    note: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export that waits in a folder of ours, with its verdict and its check."""
+
+    path: Path
+    verdict: Verdict
+    check: CheckReport
+
+
+def export(
+    rebuilder: Rebuilder,
+    checkpoint: Checkpoint,
+    contents: Contents,
+    source: Source,
+    format: Format,
+    folder: Path,
+    *,
+    allow_partial: bool = False,
+    check: bool = True,
+    on_steps: OnSteps | None = None,
+    cancelled: threading.Event | None = None,
+) -> Exported:
+    """Rebuild, verify, export into `folder`, and compare the export with the model as TensorFlow restores it.
+
+    The reference is made in a second worker while the first one rebuilds: neither knows the other's binding.
+
+    Raises:
+        CkptMetaError: NOT_MATCHING where the verdict forbids the export, CHECK_FAILED where the check does; else as
+            the workers say.
+    """
+    progress = _Progress(on_steps)
+    stop = _Stop(cancelled)
+    rebuilding, referring = _make_folder(folder, "rebuild", contents), _make_folder(folder, "reference", contents)
+    provenance = {
+        "checkpoint": {"name": checkpoint.name, "format": contents.format, "fingerprint": contents.fingerprint}
+    }
+    job = Rebuild(source, rebuilder.limits, export=format.name, allow_partial=allow_partial, provenance=provenance)
+    reference: Future[Any] | None = None
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            if check:
+                reference = pool.submit(
+                    _make_reference, rebuilder, source, checkpoint, allow_partial, referring, progress, stop.event
+                )
+            value = rebuilder.run(job, rebuilding, on_steps=progress.of("rebuild"), cancelled=stop.event)
+            artifacts = read_artifacts(rebuilding, value)
+            verdict = verify(checkpoint.id, source.builder, source.arguments, artifacts.rebuilt, contents)
+            if not value["exported"]:
+                raise _refuse(verdict, checkpoint, allow_partial)
+            restored_by = reference.result()["restored_by"] if reference is not None else None
+        except BaseException:
+            stop.event.set()
+            raise
+        finally:
+            stop.close()
+    path = rebuilding / EXPORT
+    path = path.rename(path.with_name("export" + format.suffix))
+    if restored_by is None:
+        return Exported(path, verdict, CheckReport(SKIPPED, note="Not checked: --no-check was asked for."))
+    return Exported(
+        path,
+        verdict,
+        _check(
+            rebuilder, path, format, checkpoint, contents, referring, folder, restored_by, progress, cancelled, verdict
+        ),
+    )
+
+
+def _make_reference(
+    rebuilder: Rebuilder,
+    source: Source,
+    checkpoint: Checkpoint,
+    allow_partial: bool,
+    folder: Path,
+    progress: _Progress,
+    cancelled: threading.Event,
+) -> Any:
+    job = Reference(source, rebuilder.limits, checkpoint.prefix, allow_partial)
+    subject = f"The check of builder {source.builder!r}"
+    try:
+        with rebuilder.slot(cancelled):
+            return run_worker(job, folder, subject, on_steps=progress.of("reference"), cancelled=cancelled)
+    except CkptMetaError as error:
+        if error.code is Code.BUILDER_OUT_OF_MEMORY:
+            message = f"{error.message} The check gives every weight memory; without it (--no-check) none is needed."
+            raise CkptMetaError(error.code, message, error.details) from error
+        raise
+
+
+def _check(
+    rebuilder: Rebuilder,
+    path: Path,
+    format: Format,
+    checkpoint: Checkpoint,
+    contents: Contents,
+    referring: Path,
+    folder: Path,
+    restored_by: str,
+    progress: _Progress,
+    cancelled: threading.Event | None,
+    verdict: Verdict,
+) -> CheckReport:
+    checking = _make_folder(folder, "check", contents)
+    for name in (INPUTS, REFERENCE):
+        (referring / name).rename(checking / name)
+    job = Check(str(path), format.name, checkpoint.prefix, rebuilder.limits)
+    with rebuilder.slot(cancelled):
+        value = run_worker(job, checking, "The check", on_steps=progress.of("check"), cancelled=cancelled)
+    note = (
+        "" if verdict.status == MATCH else "Variables that nothing restores were given the same values on both sides."
+    )
+    return CheckReport(PASSED, restored_by, value["max_abs_difference"], value["tolerance"], note)
+
+
+def _refuse(verdict: Verdict, checkpoint: Checkpoint, allow_partial: bool) -> CkptMetaError:
+    hint = ""
+    if verdict.status != MISMATCH and not allow_partial:
+        hint = (
+            " To export it all the same, the rest with the builder's own initial values, allow a partial export "
+            "(--allow-partial)."
+        )
+    lines = [
+        *(f"missing in the checkpoint: {r['name']} {r['shape']} {r['dtype']}" for r in verdict.missing),
+        *(f"unexpected in the checkpoint: {r['key']} {r['shape']} {r['dtype']}" for r in verdict.unexpected),
+        *(
+            f"shape differs: {r['name']} is {r['model']}, {r['key']} is {r['checkpoint']}"
+            for r in verdict.shape_mismatches
+        ),
+        *(
+            f"dtype differs: {r['name']} is {r['model']}, {r['key']} is {r['checkpoint']}"
+            for r in verdict.dtype_mismatches
+        ),
+    ]
+    return CkptMetaError(
+        Code.NOT_MATCHING,
+        f"Checkpoint {checkpoint.name} and builder {verdict.builder!r} do not match, and nothing was exported. "
+        f"{verdict.summary()}.{hint}",
+        "\n".join(lines),
+    )
+
+
+def _make_folder(parent: Path, name: str, contents: Contents) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+    write_contents(contents, folder)
+    return folder
+
+
+class _Stop:
+    """An event that follows the caller's, and can be set without setting that."""
+
+    def __init__(self, cancelled: threading.Event | None) -> None:
+        self.event = threading.Event()
+        self._closed = threading.Event()
+        if cancelled is not None:
+            threading.Thread(target=self._follow, args=(cancelled,), daemon=True).start()
+
+    def _follow(self, cancelled: threading.Event) -> None:
+        while not self._closed.is_set():
+            if cancelled.wait(0.05):
+                self.event.set()
+                return
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+@dataclass
+class _Progress:
+    """The steps of several workers as one list: those of the rebuild, of the reference, of the check."""
+
+    on_steps: OnSteps | None
+    _steps: dict[str, list[Step]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def of(self, worker: str) -> Callable[[list[Step]], None]:
+        def tell(steps: list[Step]) -> None:
+            with self._lock:
+                self._steps[worker] = steps
+                if self.on_steps is not None:
+                    order = [w for w in ("rebuild", "reference", "check") if w in self._steps]
+                    self.on_steps([Step(f"{w}: {s.name}", s.seconds) for w in order for s in self._steps[w]])
+
+        return tell

@@ -1,0 +1,108 @@
+"""Read what a checkpoint holds, and remember it while its files stay the same. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+
+from tb_ckptmeta.core.checkpoint import Checkpoint
+from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine.bundle import read_contents
+from tb_ckptmeta.engine.registry import stamp
+from tb_ckptmeta.engine.scan import INCOMPLETE, UNREADABLE, check_confined
+
+COMPLETE = "complete"
+CORRUPT = "corrupt"
+
+_STATES = {
+    Code.CHECKPOINT_INCOMPLETE: INCOMPLETE,
+    Code.CHECKPOINT_MISSING: INCOMPLETE,
+    Code.CHECKPOINT_CORRUPT: CORRUPT,
+}
+_MOST_KEPT = 256
+
+# Edges of an object graph that only one Keras makes: attributes of its layers and models.
+_KERAS_3_EDGES = frozenset({"_operations", "_functional", "_layers", "_kernel", "_embeddings", "_trainable_variables"})
+_LEGACY_EDGES = ("layer_with_weights-", "layer-")
+
+Stamps = tuple[tuple[int, int], ...]
+
+
+class Inspector:
+    """Reads the contents of checkpoints, each once. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[Stamps, Contents]] = OrderedDict()
+        self._states: dict[str, tuple[Stamps, str | None, str, str]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, checkpoint: Checkpoint) -> Contents:
+        """Return what the checkpoint holds.
+
+        Raises:
+            CkptMetaError: CHECKPOINT_MISSING, _INCOMPLETE, _CORRUPT, _UNREADABLE; OUTSIDE_LOGDIR;
+                UNSUPPORTED_CHECKPOINT.
+        """
+        stamps = _stamp_files(checkpoint)
+        with self._lock:
+            kept = self._kept.get(checkpoint.id)
+        if kept is not None and kept[0] == stamps:
+            return kept[1]
+        try:
+            contents = _read(checkpoint)
+        except CkptMetaError as error:
+            if error.code is not Code.UNSUPPORTED_CHECKPOINT:
+                state = _STATES.get(error.code, UNREADABLE)
+                self._states[checkpoint.id] = (stamps, checkpoint.format, state, error.message)
+            raise
+        with self._lock:
+            self._kept[checkpoint.id] = (stamps, contents)
+            self._kept.move_to_end(checkpoint.id)
+            if len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+        self._states[checkpoint.id] = (stamps, contents.format, COMPLETE, "")
+        return contents
+
+    def apply(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return the checkpoint with what an earlier reading has found out, if it is still so."""
+        known = self._states.get(checkpoint.id)
+        if known is None or known[0] != _stamp_files(checkpoint):
+            return checkpoint
+        return replace(checkpoint, format=known[1], state=known[2], problem=known[3])
+
+
+def find_keras(contents: Contents) -> str | None:
+    """Return which Keras wrote an object-based checkpoint, as its edges show: "3", "legacy" or None."""
+    if contents.objects is None:
+        return None
+    edges = {name for node in contents.objects.nodes for name in node.children}
+    if edges & _KERAS_3_EDGES:
+        return "3"
+    if "kernel" in edges or any(e.startswith(_LEGACY_EDGES) for e in edges):
+        return "legacy"
+    return None
+
+
+def _read(checkpoint: Checkpoint) -> Contents:
+    if checkpoint.state == INCOMPLETE:
+        raise CkptMetaError(
+            Code.CHECKPOINT_INCOMPLETE, f"Checkpoint {checkpoint.name} is incomplete: {checkpoint.problem}"
+        )
+    if checkpoint.state == UNREADABLE:
+        raise CkptMetaError(
+            Code.CHECKPOINT_UNREADABLE, f"Checkpoint {checkpoint.name} cannot be read: {checkpoint.problem}"
+        )
+    check_confined(checkpoint)
+    if checkpoint.format in ("keras", "keras-weights"):
+        raise CkptMetaError(
+            Code.UNSUPPORTED_CHECKPOINT,
+            f"{checkpoint.name} is a Keras file, not a TensorFlow checkpoint; it is listed, but cannot be verified or "
+            "exported yet. Save the model with tf.train.Checkpoint(model=model) beside it.",
+        )
+    return read_contents(checkpoint.prefix)
+
+
+def _stamp_files(checkpoint: Checkpoint) -> Stamps:
+    return tuple(stamp(path) for path in checkpoint.files)

@@ -1,0 +1,213 @@
+"""Run one job in a worker process; however it ends, make a value or one error of it. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tb_ckptmeta
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, STEPS, Job, write_job
+
+# By path, for the worker may import nothing of the caller's and the caller nothing of the worker's.
+_MAIN = Path(tb_ckptmeta.__file__).with_name("worker") / "__main__.py"
+_GUARDIAN_OUTPUT = "guardian.txt"
+_POLL_SECONDS = 0.02
+_GRACE_SECONDS = 20.0
+_MOST_DETAILS = 8000
+
+
+@dataclass(frozen=True)
+class Step:
+    """One real step of a worker; `seconds` is None while it goes on."""
+
+    name: str
+    seconds: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "seconds": self.seconds}
+
+
+OnSteps = Callable[[list[Step]], None]
+
+
+def run_worker(
+    job: Job,
+    folder: Path,
+    subject: str,
+    *,
+    on_steps: OnSteps | None = None,
+    cancelled: threading.Event | None = None,
+) -> Any:
+    """Run `job` in a process of its own, whose files lie in `folder`, and return its result's value.
+
+    Args:
+        subject: who did it, to begin a sentence: "Builder 'mlp'".
+        on_steps: told the worker's steps whenever one begins.
+        cancelled: ends the worker when it is set.
+
+    Raises:
+        CkptMetaError: the worker's own error, or BUILDER_TIMEOUT, BUILDER_OUT_OF_MEMORY, BUILDER_CRASHED,
+            BUILDER_EXITED, CANCELLED, WORKER_FAILED.
+    """
+    write_job(job, folder)
+    with (folder / _GUARDIAN_OUTPUT).open("wb") as guardian_output:
+        process = subprocess.Popen(
+            [sys.executable, str(_MAIN), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=guardian_output,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            # Ctrl-C in a terminal is the caller's to handle; the worker ends when the caller does.
+            start_new_session=True,
+        )
+    watch = _StepWatch(folder, on_steps)
+    # The guardian keeps the limits; this is for a guardian that is itself lost.
+    deadline = time.monotonic() + job.limits.seconds + _GRACE_SECONDS
+    try:
+        while process.poll() is None:
+            watch.look()
+            if cancelled is not None and cancelled.wait(_POLL_SECONDS):
+                break
+            if cancelled is None:
+                try:
+                    process.wait(_POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    pass
+            if time.monotonic() > deadline:
+                break
+    finally:
+        _end(process)
+    steps = watch.finish()
+    if cancelled is not None and cancelled.is_set():
+        raise CkptMetaError(Code.CANCELLED, "Cancelled.")
+    result_file = folder / RESULT
+    if result_file.exists():
+        result = json.loads(result_file.read_text(encoding="utf-8"))
+        if "error" in result:
+            raise CkptMetaError.from_json(result["error"])
+        return result["value"]
+    raise _explain(job, folder, subject, steps)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the lifeline, and wait for the guardian to clean up."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        # On the CPU: a rebuild must not disturb a training on the same machine.
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # The same builder must give the same bytes, even if it walks a set.
+        "PYTHONHASHSEED": "0",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+    }
+
+
+class _StepWatch:
+    """Reads the worker's steps as they are written."""
+
+    def __init__(self, folder: Path, on_steps: OnSteps | None) -> None:
+        self._path = folder / STEPS
+        self._on_steps = on_steps
+        self._begun: list[tuple[str, float]] = []
+        self._size = 0
+
+    def look(self) -> None:
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size == self._size:
+            return
+        self._size = size
+        lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]
+        self._begun = [(row["name"], row["at"]) for row in map(json.loads, lines)]
+        if self._on_steps is not None:
+            self._on_steps(self._steps(None))
+
+    def finish(self) -> list[Step]:
+        self.look()
+        steps = self._steps(time.time())
+        if self._on_steps is not None:
+            self._on_steps(steps)
+        return steps
+
+    def _steps(self, end: float | None) -> list[Step]:
+        ends = [at for _, at in self._begun[1:]] + [end]
+        return [
+            Step(name, None if until is None else until - at)
+            for (name, at), until in zip(self._begun, ends, strict=False)
+        ]
+
+
+def _explain(job: Job, folder: Path, subject: str, steps: list[Step]) -> CkptMetaError:
+    """Say how a worker ended that left no result."""
+    output = _read(folder / OUTPUT)
+    doing = f" while {steps[-1].name}" if steps else ""
+    try:
+        ending = json.loads((folder / ENDING).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return CkptMetaError(
+            Code.WORKER_FAILED,
+            f"{subject}: the worker process could not be watched to its end{doing}.",
+            _tail(_read(folder / _GUARDIAN_OUTPUT) + output),
+        )
+    reason, number = ending["reason"], ending["signal"]
+    if reason == "timeout":
+        return CkptMetaError(
+            Code.BUILDER_TIMEOUT,
+            f"{subject} was still at work after {job.limits.seconds:g} s{doing}, and was ended. If it needs "
+            "longer, raise the time limit (--timeout, for TensorBoard --ckptmeta_timeout).",
+            _tail(output),
+        )
+    if reason == "memory":
+        return CkptMetaError(
+            Code.BUILDER_OUT_OF_MEMORY,
+            f"{subject} took more than {job.limits.memory / 2**30:.3g} GiB of memory{doing}, and was ended. If it "
+            "needs more, raise the limit (--memory-limit, for TensorBoard --ckptmeta_memory_limit).",
+            _tail(output),
+        )
+    if number is not None:
+        try:
+            name = signal.Signals(number).name
+        except ValueError:
+            name = f"signal {number}"
+        return CkptMetaError(Code.BUILDER_CRASHED, f"{subject} crashed its process with {name}{doing}.", _tail(output))
+    return CkptMetaError(
+        Code.BUILDER_EXITED,
+        f"{subject} ended its process with exit status {ending['status']}{doing}; a builder returns a model and "
+        "leaves the process alone.",
+        _tail(output),
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return ""
+
+
+def _tail(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= _MOST_DETAILS else "[…] " + text[-_MOST_DETAILS:]

@@ -1,0 +1,163 @@
+"""Know the registered builders, by asking a worker what each SPEC registers. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
+from tb_ckptmeta.engine.process import run_worker
+
+
+@dataclass(frozen=True)
+class RegisteredBuilder:
+    """One builder, and the SPEC that registers it."""
+
+    spec: Spec
+    description: BuilderDescription
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.description.name
+
+    def as_json(self) -> dict[str, Any]:
+        return {**self.description.as_json(), "given": self.spec.given, "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Builders:
+    """Every usable builder by name, and what is wrong with the others."""
+
+    by_name: Mapping[str, RegisteredBuilder] = field(default_factory=dict)
+    problems: tuple[CkptMetaError, ...] = ()
+
+    def get(self, name: str) -> RegisteredBuilder:
+        """Return the builder of that name.
+
+        Raises:
+            CkptMetaError: UNKNOWN_BUILDER, naming those there are and what keeps others away.
+        """
+        found = self.by_name.get(name)
+        if found is not None:
+            return found
+        for problem in self.problems:
+            if problem.code is Code.DUPLICATE_BUILDER and repr(name) in problem.message:
+                raise problem
+        names = ", ".join(sorted(self.by_name)) or "none"
+        broken = "".join(f" {p.message}" for p in self.problems)
+        raise CkptMetaError(Code.UNKNOWN_BUILDER, f"No builder {name!r} is registered. Registered: {names}.{broken}")
+
+
+@dataclass
+class _Listing:
+    """What one SPEC registers, and the files that this was learnt from."""
+
+    builders: tuple[BuilderDescription, ...] = ()
+    problems: tuple[CkptMetaError, ...] = ()
+    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class Registry:
+    """The registered builders of some SPECs, read again whenever a source file has changed.
+
+    After an error the last good list of a SPEC stays, and the error shows beside it. Safe for threads.
+    """
+
+    def __init__(self, specs: Sequence[Spec], limits: Limits) -> None:
+        self._specs = tuple(specs)
+        self._limits = limits
+        self._listings: dict[Spec, _Listing] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def specs(self) -> tuple[Spec, ...]:
+        return self._specs
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether every SPEC has been read at least once."""
+        return all(spec in self._listings for spec in self._specs)
+
+    def read(self) -> Builders:
+        """Return the builders as the source files stand now; it takes a worker for each SPEC that has changed."""
+        with self._lock:
+            stale = [s for s in self._specs if not self._is_fresh(s)]
+            if stale:
+                with ThreadPoolExecutor(min(2, len(stale))) as pool:
+                    for spec, listing in zip(stale, pool.map(self._list, stale), strict=True):
+                        self._listings[spec] = listing
+            return merge_listings((s, self._listings[s].builders, self._listings[s].problems) for s in self._specs)
+
+    def last(self) -> Builders:
+        """Return the builders as last read, without waiting for anything."""
+        listings = dict(self._listings)
+        return merge_listings((s, listings[s].builders, listings[s].problems) for s in self._specs if s in listings)
+
+    def _is_fresh(self, spec: Spec) -> bool:
+        listing = self._listings.get(spec)
+        return listing is not None and all(stamp(p) == was for p, was in listing.files.items())
+
+    def _list(self, spec: Spec) -> _Listing:
+        # Stamped before it is read: an edit in between makes the listing stale, not the file forgotten.
+        before = {spec.path: stamp(spec.path)} if spec.path else {}
+        try:
+            with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
+                value = run_worker(Describe(spec, self._limits), Path(folder), spec.given)
+        except CkptMetaError as error:
+            last = self._listings.get(spec, _Listing())
+            files = {**last.files, **before}
+            return _Listing(last.builders, (error,), {p: stamp(p) for p in files} if files else {})
+        return _Listing(
+            tuple(BuilderDescription.from_json(b) for b in value["builders"]),
+            tuple(CkptMetaError.from_json(p) for p in value["problems"]),
+            {**{path: (mtime, size) for path, mtime, size in value["files"]}, **before},
+        )
+
+
+def merge_listings(
+    listings: Iterable[tuple[Spec, Sequence[BuilderDescription], Sequence[CkptMetaError]]],
+) -> Builders:
+    """Put the builders of several SPECs together; of two of one name neither is usable.
+
+    An explicit builder shadows an entry point's, and says so.
+    """
+    by_name: dict[str, list[RegisteredBuilder]] = {}
+    problems: list[CkptMetaError] = []
+    for spec, descriptions, errors in listings:
+        problems += errors
+        for description in descriptions:
+            by_name.setdefault(description.name, []).append(RegisteredBuilder(spec, description))
+    usable: dict[str, RegisteredBuilder] = {}
+    for name, found in by_name.items():
+        explicit = [b for b in found if not b.spec.entry_point]
+        chosen = explicit or found
+        if len(chosen) > 1:
+            places = " and ".join(b.description.source for b in chosen)
+            problems.append(
+                CkptMetaError(
+                    Code.DUPLICATE_BUILDER,
+                    f"Builder {name!r} is registered more than once: {places}. Rename one; until then it is not used.",
+                )
+            )
+            continue
+        shadowed = [b for b in found if b is not chosen[0]]
+        notes = tuple(f"It shadows the one that {b.spec.given} registers." for b in shadowed)
+        usable[name] = RegisteredBuilder(chosen[0].spec, chosen[0].description, notes)
+    return Builders(usable, tuple(problems))
+
+
+def stamp(path: str) -> tuple[int, int]:
+    """Return what changes when a file is edited: its time in nanoseconds and its size; (0, 0) when it is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)

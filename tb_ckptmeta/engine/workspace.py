@@ -1,0 +1,192 @@
+"""The whole flow over some logdirs and builders: scan, pair, rebuild, verify, export. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tb_ckptmeta.core.arguments import Scalar, check_arguments
+from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
+from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.formats import get_format
+from tb_ckptmeta.core.job import Limits, Source, Spec
+from tb_ckptmeta.core.verdict import Verdict
+from tb_ckptmeta.engine.export import Exported, export
+from tb_ckptmeta.engine.inspect import Inspector, find_keras
+from tb_ckptmeta.engine.pair import pair
+from tb_ckptmeta.engine.process import OnSteps
+from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
+from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
+from tb_ckptmeta.engine.scan import Logdir, ScanReport, scan_logdirs
+from tb_ckptmeta.engine.verify import make_error_verdict, verify
+
+DEFAULT_SECONDS = 600.0
+"""How long a worker may take."""
+
+
+def default_memory() -> int:
+    """Return how much memory a worker may take: half of the machine's, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A checkpoint with the builder and the arguments that it is to be rebuilt with."""
+
+    checkpoint: Checkpoint
+    builder: RegisteredBuilder
+    arguments: Mapping[str, Scalar]
+
+
+class Workspace:
+    """Logdirs and builders, and all that can be done with them. Safe for threads."""
+
+    def __init__(self, logdirs: Sequence[Logdir], specs: Sequence[Spec], limits: Limits, workers: int = 2) -> None:
+        self.logdirs = tuple(logdirs)
+        self.registry = Registry(specs, limits)
+        self._rebuilder = Rebuilder(limits, workers)
+        self._inspector = Inspector()
+        self._scan_lock = threading.Lock()
+        self._scanned: tuple[float, ScanReport] | None = None
+
+    def scan(self, *, max_age: float = 0.0) -> ScanReport:
+        """List the checkpoints as they are now, or were at most `max_age` seconds ago; without pairings."""
+        with self._scan_lock:
+            if self._scanned is None or time.monotonic() - self._scanned[0] > max_age:
+                self._scanned = (time.monotonic(), scan_logdirs(self.logdirs))
+            return self._scanned[1]
+
+    def list_checkpoints(self, builders: Builders, *, complete: bool = True, max_age: float = 0.0) -> list[Checkpoint]:
+        """List the checkpoints with their pairings; `complete` as in `pair`."""
+        report = self.scan(max_age=max_age)
+        return [
+            self._inspector.apply(c).with_pairing(pair(c, builders, report.records.get(c.run, ()), complete=complete))
+            for c in report.checkpoints
+        ]
+
+    def get_checkpoint(self, id: str) -> Checkpoint:
+        """Return the checkpoint of that id.
+
+        Raises:
+            CkptMetaError: UNKNOWN_CHECKPOINT.
+        """
+        for max_age in (60.0, 0.0):  # what was listed a moment ago is asked for now; else look again
+            for checkpoint in self.scan(max_age=max_age).checkpoints:
+                if checkpoint.id == id:
+                    return checkpoint
+        raise CkptMetaError(
+            Code.UNKNOWN_CHECKPOINT, "There is no checkpoint of this id (any more). Scan again (reload)."
+        )
+
+    def read(self, checkpoint: Checkpoint) -> Contents:
+        """Return what a checkpoint holds; raises as `Inspector.read`."""
+        return self._inspector.read(checkpoint)
+
+    def inspect(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Read the index, and return the checkpoint with its format and its true state, whatever that is."""
+        try:
+            self._inspector.read(checkpoint)
+        except CkptMetaError:
+            pass
+        return self._inspector.apply(checkpoint)
+
+    def choose(
+        self,
+        checkpoint: Checkpoint,
+        builder: str | None = None,
+        arguments: Mapping[str, Scalar] | None = None,
+        *,
+        pairing: Pairing | None = None,
+    ) -> Choice:
+        """Settle the builder and arguments of a checkpoint: what is asked for, else its pairing (or `pairing`).
+
+        Without arguments the paired builder gets the recorded ones.
+
+        Raises:
+            CkptMetaError: UNKNOWN_BUILDER, NO_BUILDER, AMBIGUOUS_PAIRING, INVALID_ARGUMENTS.
+        """
+        builders = self.registry.read()
+        if pairing is None:
+            pairing = pair(checkpoint, builders, self.scan(max_age=60.0).records.get(checkpoint.run, ()))
+        if builder is None:
+            builder = _get_paired(checkpoint, pairing, builders)
+        if arguments is None:
+            arguments = pairing.arguments if builder == pairing.builder else {}
+        registered = builders.get(builder)
+        return Choice(checkpoint, registered, check_arguments(builder, registered.description.parameters, arguments))
+
+    def rebuild(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Artifacts:
+        """Rebuild the model of a choice; raises as the worker says."""
+        contents = self._inspector.read(choice.checkpoint)
+        return self._rebuilder.rebuild(_make_source(choice, contents), fresh=fresh, on_steps=on_steps)
+
+    def verify(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Verdict:
+        """Return the verdict of a choice; what keeps from one is the verdict's error."""
+        id, name = choice.checkpoint.id, choice.builder.name
+        try:
+            contents = self._inspector.read(choice.checkpoint)
+            source = _make_source(choice, contents)
+            artifacts = self._rebuilder.rebuild(source, fresh=fresh, on_steps=on_steps)
+        except CkptMetaError as error:
+            return make_error_verdict(id, name, choice.arguments, error)
+        return verify(id, name, choice.arguments, artifacts.rebuilt, contents)
+
+    def export(
+        self,
+        choice: Choice,
+        format: str,
+        folder: Path,
+        *,
+        allow_partial: bool = False,
+        check: bool = True,
+        on_steps: OnSteps | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Exported:
+        """Export a choice into `folder`; raises as `engine.export.export`."""
+        chosen = get_format(format)
+        contents = self._inspector.read(choice.checkpoint)
+        return export(
+            self._rebuilder,
+            choice.checkpoint,
+            contents,
+            _make_source(choice, contents),
+            chosen,
+            folder,
+            allow_partial=allow_partial,
+            check=check,
+            on_steps=on_steps,
+            cancelled=cancelled,
+        )
+
+
+def _make_source(choice: Choice, contents: Contents) -> Source:
+    description = choice.builder.description
+    graph = description.graph if description.graph is not None else contents.format != "object"
+    return Source(
+        choice.builder.spec, description.name, choice.arguments, graph, description.keras, find_keras(contents)
+    )
+
+
+def _get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> str:
+    if pairing.builder is not None:
+        return pairing.builder
+    if len(pairing.claims) > 1:
+        raise CkptMetaError(
+            Code.AMBIGUOUS_PAIRING,
+            f"Checkpoint {checkpoint.name}: {pairing.reason}. Say which one (--builder NAME).",
+        )
+    if pairing.claims:
+        builders.get(pairing.claims[0])  # a recorded builder that is not registered: says what is
+    broken = "".join(f" {p.message}" for p in builders.problems)
+    names = ", ".join(sorted(builders.by_name))
+    raise CkptMetaError(
+        Code.NO_BUILDER,
+        f"Checkpoint {checkpoint.name} has no builder: {pairing.reason}. "
+        + (f"Say which one (--builder NAME): {names}." if names else "Register one (--builders FILE.py).")
+        + broken,
+    )
