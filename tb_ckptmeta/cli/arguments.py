@@ -1,0 +1,132 @@
+"""What the command line takes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import tb_ckptmeta
+from tb_ckptmeta.core.formats import FORMATS
+from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS, default_memory
+
+DESCRIPTIONS = {
+    "scan": "List the checkpoints of a logdir, and the builder that each is paired with.",
+    "verify": "Rebuild models and compare their variables with checkpoints.",
+    "export": "Export a MetaGraphDef that restores from the original checkpoint, without the model's source.",
+    "builders": "List the registered builders.",
+    "demo": "Write checkpoints of three models and start TensorBoard on them.",
+}
+
+
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """Return the parser of one command."""
+    parser = argparse.ArgumentParser(
+        prog=f"tb-ckptmeta {command}", description=DESCRIPTIONS[command], allow_abbrev=False
+    )
+    match command:
+        case "scan":
+            parser.add_argument("logdir", metavar="LOGDIR", help="the folder to search")
+            parser.add_argument(
+                "--inspect", action="store_true", help="also read every index: format, and whether it is intact"
+            )
+        case "verify":
+            parser.add_argument(
+                "targets", metavar="LOGDIR|PREFIX", nargs="+", help="a folder to search, or a checkpoint's prefix"
+            )
+            _add_choice(parser)
+        case "export":
+            parser.add_argument(
+                "prefix", metavar="PREFIX", help="the checkpoint, as restore takes it: runs/mlp/ckpt-1000"
+            )
+            _add_choice(parser)
+            parser.add_argument(
+                "--format", default="metagraph", metavar="F", help=f"{', '.join(FORMATS)}; default %(default)s"
+            )
+            parser.add_argument("--output", required=True, metavar="PATH", help="the file to write")
+            parser.add_argument(
+                "--allow-partial",
+                action="store_true",
+                help="export even if the checkpoint does not hold every variable",
+            )
+            parser.add_argument(
+                "--no-check", action="store_true", help="do not compare the export with the restored model"
+            )
+            parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+        case "demo":
+            parser.add_argument(
+                "directory",
+                metavar="DIRECTORY",
+                nargs="?",
+                default="ckptmeta-demo",
+                help="where to write; default %(default)s",
+            )
+            parser.add_argument("--port", default="6006", help="TensorBoard's port; default %(default)s")
+            parser.add_argument(
+                "--write-only", action="store_true", help="write the checkpoints and do not start TensorBoard"
+            )
+            return parser
+    _add_builders(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse one command's arguments, options and positionals in any order. Exits with status 2 on wrong usage."""
+    return make_parser(command).parse_intermixed_args(argv)
+
+
+def describe_usage() -> str:
+    """Return the usage of the whole command."""
+    rows = "\n".join(f"  {name:<10}{text}" for name, text in DESCRIPTIONS.items())
+    return (
+        f"usage: tb-ckptmeta COMMAND …\n\ntb_ckptmeta {tb_ckptmeta.__version__}: graphs and MetaGraphs for TensorFlow "
+        f"checkpoints.\n\ncommands:\n{rows}\n\ntb-ckptmeta COMMAND --help tells more."
+    )
+
+
+def _add_builders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--builders",
+        metavar="SPEC",
+        action="append",
+        default=[],
+        help="where builders are registered: a .py file, or a module; may be given several times",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_positive,
+        default=DEFAULT_SECONDS,
+        help="how long one worker process may take; default %(default)g",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        metavar="GIB",
+        type=_positive,
+        default=default_memory() / 2**30,
+        help="how much memory one worker may take; default half of the machine's",
+    )
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--builder", metavar="NAME", help="the builder to use, whatever the pairing says")
+    parser.add_argument(
+        "--set", metavar="ARG=VALUE", action="append", default=[], type=_assignment, help="an argument of the builder"
+    )
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form ARG=VALUE")
+    return name, value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value

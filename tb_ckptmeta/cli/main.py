@@ -1,0 +1,74 @@
+"""Carry out one command and turn its outcome into an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from tb_ckptmeta.cli import arguments
+from tb_ckptmeta.cli.builders import list_builders
+from tb_ckptmeta.cli.demo import run_demo
+from tb_ckptmeta.cli.export import export_checkpoint
+from tb_ckptmeta.cli.output import print_error
+from tb_ckptmeta.cli.scan import scan_logdir
+from tb_ckptmeta.cli.verify import verify_targets
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+
+AGREES = 0
+DISAGREES = 1
+WRONG_USAGE = 2
+FAILED = 3
+
+# What the verdict, the check or the pairing says, and what was asked for wrongly; everything else could not be done.
+_STATUSES = {
+    Code.NOT_MATCHING: DISAGREES,
+    Code.CHECK_FAILED: DISAGREES,
+    Code.NO_BUILDER: DISAGREES,
+    Code.AMBIGUOUS_PAIRING: DISAGREES,
+    Code.BAD_REQUEST: WRONG_USAGE,
+    Code.UNKNOWN_BUILDER: WRONG_USAGE,
+    Code.DUPLICATE_BUILDER: WRONG_USAGE,
+    Code.INVALID_ARGUMENTS: WRONG_USAGE,
+    Code.UNKNOWN_FORMAT: WRONG_USAGE,
+    Code.OUTPUT_EXISTS: WRONG_USAGE,
+    Code.OUTPUT_UNWRITABLE: WRONG_USAGE,
+}
+
+_COMMANDS = {
+    "scan": scan_logdir,
+    "verify": verify_targets,
+    "export": export_checkpoint,
+    "builders": list_builders,
+    "demo": run_demo,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 agrees, 1 disagrees, 2 wrong usage, 3 could not be done."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if not given or given[0] in ("-h", "--help"):
+        print(arguments.describe_usage(), file=sys.stdout if given else sys.stderr)
+        return AGREES if given else WRONG_USAGE
+    if given[0] == "--version":
+        from tb_ckptmeta import __version__
+
+        print(__version__)
+        return AGREES
+    command, *rest = given
+    if command not in _COMMANDS:
+        print_error(f"There is no command {command!r}. Commands: {', '.join(_COMMANDS)}.")
+        return WRONG_USAGE
+    options = arguments.parse(command, rest)
+    try:
+        return _COMMANDS[command](options)
+    except CkptMetaError as error:
+        print_error(error.message, error.details)
+        return _STATUSES.get(error.code, FAILED)
+    except KeyboardInterrupt:
+        print_error("Interrupted.")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED

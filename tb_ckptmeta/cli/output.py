@@ -1,0 +1,106 @@
+"""Print for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from tb_ckptmeta.core.verdict import Verdict
+from tb_ckptmeta.engine.process import Step
+
+_MOST_ROWS = 20
+
+
+def clean(text: str) -> str:
+    """Return text from a checkpoint, a path or a builder without what could steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
+def print_error(message: str, details: str = "") -> None:
+    """Print one clear paragraph to stderr, the details below it."""
+    text = f"tb-ckptmeta: {clean(message)}"
+    if details:
+        text += "\n\n" + textwrap.indent(clean(details), "    ")
+    print(text, file=sys.stderr)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document to stdout."""
+    json.dump(document, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns as wide as they need."""
+    cells = [list(header), *([clean(c).replace("\n", " ") for c in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    for row in cells:
+        print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
+
+
+def print_verdict(verdict: Verdict, title: str) -> None:
+    """Print a verdict in full, long lists cut with their count."""
+    print(clean(f"{title}  {verdict.builder or '-'}  {verdict.summary()}"))
+    for row in verdict.missing[:_MOST_ROWS]:
+        print(clean(f"    missing     {row['name']}  {row['shape']} {row['dtype']}"))
+    _print_rest(verdict.missing)
+    for row in verdict.unexpected[:_MOST_ROWS]:
+        print(clean(f"    unexpected  {row['key']}  {row['shape']} {row['dtype']}"))
+    _print_rest(verdict.unexpected)
+    for kind, rows in (("shape", verdict.shape_mismatches), ("dtype", verdict.dtype_mismatches)):
+        for row in rows[:_MOST_ROWS]:
+            held = f"the checkpoint's {row['key']} is {row['checkpoint']}"
+            print(clean(f"    {kind}       {row['name']} is {row['model']}, {held}"))
+        _print_rest(rows)
+    if verdict.bookkeeping:
+        print(f"    ({len(verdict.bookkeeping)} of the training's own: optimizer, counters)")
+    for note in verdict.notes:
+        print(clean(f"    note        {note}"))
+    if verdict.error is not None and verdict.error.details:
+        print(textwrap.indent(clean(verdict.error.details), "    "))
+
+
+def _print_rest(rows: Sequence[Any]) -> None:
+    if len(rows) > _MOST_ROWS:
+        print(f"    … and {len(rows) - _MOST_ROWS} more (--json lists all)")
+
+
+def describe_bytes(count: int) -> str:
+    """Return a size as people write it: 12.3 MB."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+class Progress:
+    """One line on a terminal that tells the worker's step; nothing where there is no terminal."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._shown = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def tell(self, steps: list[Step]) -> None:
+        current = [s.name for s in steps if s.seconds is None]
+        self._show(f"{self._title}: {', '.join(current)}" if current else self._title)
+
+    def _show(self, text: str) -> None:
+        if not sys.stderr.isatty():
+            return
+        text = clean(text)[:100]
+        sys.stderr.write("\r" + text.ljust(self._shown))
+        sys.stderr.flush()
+        self._shown = len(text)
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r" + " " * self._shown + "\r")
+            sys.stderr.flush()

@@ -1,0 +1,56 @@
+"""`tb-ckptmeta scan`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from tb_ckptmeta.cli.output import clean, describe_bytes, print_error, print_json, print_table
+from tb_ckptmeta.cli.setup import make_workspace, require_no_duplicates
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine.inspect import CORRUPT
+from tb_ckptmeta.engine.scan import UNREADABLE
+
+
+def scan_logdir(options: argparse.Namespace) -> int:
+    """List a logdir's checkpoints. Status 1 where a pairing is contested or broken, 3 where there is nothing."""
+    if not os.path.isdir(options.logdir):
+        raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {options.logdir}.")
+    workspace = make_workspace(options, [options.logdir])
+    builders = workspace.registry.read()
+    require_no_duplicates(builders)
+    checkpoints = workspace.list_checkpoints(builders)
+    if options.inspect:
+        checkpoints = [workspace.inspect(c).with_pairing(c.pairing) for c in checkpoints]
+    for problem in builders.problems:
+        print_error(problem.message, problem.details)
+    for text in workspace.scan(max_age=60.0).problems:
+        print_error(text)
+    if options.json:
+        print_json({"checkpoints": [c.as_json() for c in checkpoints]})
+    elif checkpoints:
+        print_table(
+            ("RUN", "CHECKPOINT", "STEP", "SIZE", "FORMAT", "STATE", "BUILDER"),
+            [
+                (
+                    c.run,
+                    c.name,
+                    "-" if c.step is None else str(c.step),
+                    describe_bytes(c.bytes),
+                    c.format or "-",
+                    c.state,
+                    f"{c.pairing.builder} ({c.pairing.reason})" if c.pairing.builder else f"- ({c.pairing.reason})",
+                )
+                for c in checkpoints
+            ],
+        )
+        for c in checkpoints:
+            if c.problem:
+                print(clean(f"{c.run}/{c.name}: {c.problem}"), file=sys.stderr)
+    if not checkpoints:
+        raise CkptMetaError(Code.NOT_FOUND, f"There is no checkpoint below {options.logdir}.")
+    # An incomplete checkpoint is a fact, not a failure: it may just be being written.
+    if builders.problems or any(c.state in (UNREADABLE, CORRUPT) for c in checkpoints):
+        return 3
+    return 1 if any(c.pairing.claims and c.pairing.builder is None for c in checkpoints) else 0

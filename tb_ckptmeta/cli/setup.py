@@ -1,0 +1,40 @@
+"""Make the engine's parts from a command's options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import Limits
+from tb_ckptmeta.engine.registry import Builders
+from tb_ckptmeta.engine.scan import Logdir
+from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
+from tb_ckptmeta.engine.workspace import Workspace
+
+
+def make_workspace(options: argparse.Namespace, logdirs: Sequence[str] = ()) -> Workspace:
+    """Return the workspace of a command.
+
+    Raises:
+        CkptMetaError: BAD_REQUEST for a SPEC that names nothing.
+    """
+    specs = [*parse_specs(options.builders), *find_installed_specs()]
+    limits = Limits(options.timeout, int(options.memory_limit * 2**30))
+    return Workspace([Logdir("", path) for path in logdirs], specs, limits)
+
+
+def find_explicit(builders: Builders) -> list[str]:
+    """Return the names of the builders that `--builders` gave, not an installed package."""
+    return [name for name, b in builders.by_name.items() if not b.spec.entry_point]
+
+
+def require_no_duplicates(builders: Builders) -> None:
+    """Refuse to go on where two builders have one name.
+
+    Raises:
+        CkptMetaError: DUPLICATE_BUILDER.
+    """
+    for problem in builders.problems:
+        if problem.code is Code.DUPLICATE_BUILDER:
+            raise CkptMetaError(problem.code, problem.message, problem.details)

@@ -1,0 +1,78 @@
+"""`tb-ckptmeta verify`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
+from tb_ckptmeta.cli.output import Progress, print_error, print_json, print_verdict
+from tb_ckptmeta.cli.setup import make_workspace, require_no_duplicates
+from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Pairing
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
+from tb_ckptmeta.engine.registry import Builders
+from tb_ckptmeta.engine.scan import find_by_prefix
+from tb_ckptmeta.engine.verify import make_error_verdict
+from tb_ckptmeta.engine.workspace import Workspace
+
+_PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING)
+
+
+def verify_targets(options: argparse.Namespace) -> int:
+    """Verify every checkpoint of the targets. Status 1 where one does not match, 3 where there is no verdict."""
+    workspace = make_workspace(options)
+    builders = workspace.registry.read()
+    require_no_duplicates(builders)
+    if options.builder is not None:
+        builders.get(options.builder)
+    for problem in builders.problems:
+        print_error(problem.message, problem.details)
+    verdicts = []
+    for checkpoint, pairing in _find_checkpoints(options, builders):
+        title = checkpoint.name if checkpoint.run == ROOT_RUN else f"{checkpoint.run}/{checkpoint.name}"
+        with Progress(title) as progress:
+            verdict = _verify(workspace, builders, checkpoint, pairing, options, progress)
+        verdicts.append(verdict)
+        if not options.json:
+            print_verdict(verdict, title)
+    if options.json:
+        print_json({"verdicts": [v.as_json() for v in verdicts]})
+    if any(v.status == ERROR and not _is_pairing(v) for v in verdicts):
+        return 3
+    return 0 if all(v.status == MATCH for v in verdicts) else 1
+
+
+def _find_checkpoints(options: argparse.Namespace, builders: Builders) -> list[tuple[Checkpoint, Pairing]]:
+    found: list[tuple[Checkpoint, Pairing]] = []
+    for target in options.targets:
+        if os.path.isdir(target) and find_by_prefix(target) is None:
+            listed = make_workspace(options, [target]).list_checkpoints(builders)
+            if not listed:
+                raise CkptMetaError(Code.NOT_FOUND, f"There is no checkpoint below {target}.")
+            found += [(c, c.pairing) for c in listed]
+        else:
+            checkpoint = get_bare_checkpoint(target)
+            found.append((checkpoint, pair_bare_checkpoint(checkpoint, builders)))
+    return found
+
+
+def _verify(
+    workspace: Workspace,
+    builders: Builders,
+    checkpoint: Checkpoint,
+    pairing: Pairing,
+    options: argparse.Namespace,
+    progress: Progress,
+) -> Verdict:
+    try:
+        choice = choose(workspace, builders, checkpoint, pairing, options)
+    except CkptMetaError as error:
+        if error.code is Code.INVALID_ARGUMENTS and options.set:
+            raise
+        return make_error_verdict(checkpoint.id, options.builder or pairing.builder, {}, error)
+    return workspace.verify(choice, on_steps=progress.tell)
+
+
+def _is_pairing(verdict: Verdict) -> bool:
+    return verdict.error is not None and verdict.error.code in _PAIRING_CODES
