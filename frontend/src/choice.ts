@@ -1,0 +1,68 @@
+/** What a person chose to rebuild a checkpoint with: a builder and its arguments. */
+
+import type { Arguments, Builder, Checkpoint, Subject } from "./api";
+import { coerceTexts, type Texts, textsOf } from "./arguments";
+
+export interface Choice {
+  /** "" leaves the source to the server: without a pairing, a graph that lies beside the checkpoint. */
+  readonly builder: string;
+  readonly texts: Texts;
+}
+
+/** What is chosen before anybody chose: the pairing. */
+export function choiceByPairing({ pairing }: Checkpoint, builders: readonly Builder[]): Choice {
+  return chooseBuilder(pairing.builder ?? "", pairing, builders);
+}
+
+/** The recorded arguments belong to the recorded builder; any other starts from its defaults. */
+export function chooseBuilder(
+  name: string,
+  pairing: Checkpoint["pairing"],
+  builders: readonly Builder[],
+): Choice {
+  const builder = builders.find((b) => b.name === name);
+  const values = builder && name === pairing.builder ? pairing.arguments : {};
+  return { builder: name, texts: textsOf(builder?.parameters ?? [], values) };
+}
+
+export interface Plan {
+  subject: Subject;
+  /** What is wrong with the arguments, by parameter. */
+  wrong: Record<string, string>;
+  /** Why nothing can be asked yet, as a sentence; "" where it can. */
+  blocked: string;
+}
+
+/** What the choice asks the server for. */
+export function planRebuild(checkpoint: Checkpoint, choice: Choice, builders: readonly Builder[]): Plan {
+  const { id, pairing } = checkpoint;
+  if (choice.builder === "") {
+    const blocked =
+      pairing.claims.length > 1
+        ? `Choose a builder: ${pairing.claims.join(", ")} all claim this checkpoint.`
+        : "";
+    return { subject: { checkpoint: id }, wrong: {}, blocked };
+  }
+  const builder = builders.find((b) => b.name === choice.builder);
+  if (!builder) {
+    // Its parameters are not known (yet); the server knows or says so.
+    const recorded: Arguments = choice.builder === pairing.builder ? pairing.arguments : {};
+    return { subject: { checkpoint: id, builder: choice.builder, arguments: recorded }, wrong: {}, blocked: "" };
+  }
+  const { arguments: values, wrong } = coerceTexts(builder.parameters, choice.texts);
+  return {
+    // Said even when empty: what was cleared in the form must not come back from a record.
+    subject: { checkpoint: id, builder: builder.name, arguments: values },
+    wrong,
+    blocked: Object.entries(wrong)
+      .map(([name, what]) => `${name} ${what}.`)
+      .join(" "),
+  };
+}
+
+/** The key of everything that an answer about this subject depends on and that this page can see. */
+export function subjectKey(checkpoint: Checkpoint, { builder, arguments: values = {} }: Subject): string {
+  const sorted = Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
+  // Training may write a checkpoint of this name again: then old verdicts are about another one.
+  return JSON.stringify([checkpoint.id, checkpoint.modified, builder ?? null, sorted]);
+}

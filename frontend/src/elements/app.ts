@@ -1,0 +1,483 @@
+import { css, html, LitElement, nothing, type PropertyValues } from "lit";
+import { customElement, property, query, state } from "lit/decorators.js";
+import { Answers } from "../answers";
+import {
+  type Builder,
+  type BuildersAnswer,
+  type BuildersState,
+  cancelJob,
+  type Checkpoint,
+  type CheckpointsAnswer,
+  fileUrl,
+  type Job,
+  listBuilders,
+  listCheckpoints,
+  type OpenedGraph,
+  openGraph,
+  type Problem,
+  readJob,
+  startExport,
+  takeVerdict,
+  toProblem,
+  type Verdict,
+  type VerdictStatus,
+} from "../api";
+import { type Choice, choiceByPairing, planRebuild, subjectKey } from "../choice";
+import { followJob } from "../follow-job";
+import { formatCount, formatNumberOf } from "../format";
+import { goToGraphs, graphsUrl } from "../graphs-link";
+import { keep, readKept } from "../kept";
+import { NEWEST_FIRST, sortCheckpoints } from "../listing";
+import { base } from "../styles";
+import { isInFront, watchFront, watchTheme } from "../surroundings";
+import "./checkpoint-detail";
+import type { CheckpointList } from "./checkpoint-list";
+import "./checkpoint-list";
+import "./empty-note";
+import type { Export } from "./export-view";
+import "./problem-note";
+import type { ExportOptions } from "./rebuild-form";
+
+const POLL_MILLISECONDS = 10_000;
+// Builders are read by a worker process at start; the wait for it is short.
+const LOADING_POLL_MILLISECONDS = 1_000;
+const SHOWN_PROBLEMS = 3;
+// A listing has one question only.
+const ALL = "all";
+
+/** The tab: what was listed, what is selected, and what was asked about it. */
+@customElement("ckptmeta-app")
+export class App extends LitElement {
+  static override styles = [
+    base,
+    css`
+      :host {
+        --page: #fff;
+        --pane: #fafafa;
+        --raised: #fff;
+        --sunken: #f6f7f8;
+        --field: #fff;
+        --band: #f1f2f3;
+        --hover: rgb(0 0 0 / 4%);
+        --selected: #fdeedd;
+        --line: #e4e5e7;
+        --line-strong: #c7cacf;
+        --text: #202124;
+        --muted: #5f6368;
+        --faint: #8a8f96;
+        --link: #1565c0;
+        --focus: #1976d2;
+        --accent: #f57c00;
+        --accent-fill: #bf5600;
+        --accent-fill-hover: #a84c00;
+        --on-accent: #fff;
+        --neutral-weak: #eceef0;
+        --good: #1b7a43;
+        --good-weak: #e2f3e8;
+        --warn: #8f5a00;
+        --warn-weak: #fff3d6;
+        --bad: #b3261e;
+        --bad-weak: #fce8e6;
+        display: flex;
+        flex-direction: column;
+        height: 100vh;
+        overflow: hidden;
+        font: 13px/1.4 Roboto, "Helvetica Neue", Arial, system-ui, sans-serif;
+        color: var(--text);
+        background: var(--page);
+        color-scheme: light;
+      }
+      :host([dark]) {
+        --page: #303030;
+        --pane: #2b2b2b;
+        --raised: #383838;
+        --sunken: #2a2a2a;
+        --field: #2b2b2b;
+        --band: #353535;
+        --hover: rgb(255 255 255 / 6%);
+        --selected: #4b3a26;
+        --line: #474747;
+        --line-strong: #656565;
+        --text: #ececec;
+        --muted: #b3b3b3;
+        --faint: #8f8f8f;
+        --link: #7fbdf5;
+        --focus: #64b5f6;
+        --accent: #ff9d3f;
+        --accent-fill: #f08c2e;
+        --accent-fill-hover: #ff9d3f;
+        --on-accent: #1f1200;
+        --neutral-weak: #4a4a4a;
+        --good: #7fd6a0;
+        --good-weak: #24412f;
+        --warn: #f5c46b;
+        --warn-weak: #473a1c;
+        --bad: #ff9c93;
+        --bad-weak: #4d2a28;
+        color-scheme: dark;
+      }
+      .top {
+        flex: none;
+        display: flex;
+        align-items: center;
+        gap: 12px;
+        padding: 8px 16px 8px 15px;
+        border-bottom: 1px solid var(--line);
+      }
+      .top .summary {
+        flex: 1;
+        min-width: 0;
+        color: var(--muted);
+        overflow: hidden;
+        text-overflow: ellipsis;
+        white-space: nowrap;
+      }
+      .top h1 {
+        margin: 0;
+        font-size: 15px;
+        font-weight: 500;
+      }
+      .problems {
+        flex: none;
+        display: grid;
+        gap: 6px;
+        max-height: 40vh;
+        overflow: auto;
+        padding: 8px 12px;
+        border-bottom: 1px solid var(--line);
+      }
+      .panes {
+        flex: 1;
+        min-height: 0;
+        display: grid;
+        grid-template-columns: minmax(340px, 44%) minmax(0, 1fr);
+      }
+      ckptmeta-list {
+        border-right: 1px solid var(--line);
+        background: var(--pane);
+      }
+      .right {
+        overflow-y: auto;
+        padding: 16px 20px 32px;
+      }
+      .whole {
+        flex: 1;
+        overflow: auto;
+        padding: 32px 24px;
+      }
+      .whole > * {
+        display: block;
+        max-width: 720px;
+        margin: 0 auto;
+      }
+      .waiting {
+        display: flex;
+        justify-content: center;
+        gap: 10px;
+        align-items: center;
+        color: var(--muted);
+      }
+      @media (max-width: 719px) {
+        .panes {
+          grid-template: minmax(160px, 45%) minmax(0, 1fr) / minmax(0, 1fr);
+        }
+        ckptmeta-list {
+          border-right: 0;
+          border-bottom: 1px solid var(--line);
+        }
+      }
+    `,
+  ];
+
+  @property({ type: Boolean, reflect: true }) dark = false;
+
+  @state() private selected = readKept<string | null>("selected", null);
+  @state() private allProblems = false;
+
+  /** What people chose, by checkpoint; a checkpoint that nobody touched follows its pairing. */
+  #choices = new Map<string, Choice>();
+  #exports = new Map<string, Export>();
+  #opened = readKept<Record<string, OpenedGraph>>("opened", {});
+  #verdictStatuses: ReadonlyMap<string, VerdictStatus> = new Map();
+
+  readonly #listing = new Answers<CheckpointsAnswer>(() => this.requestUpdate());
+  readonly #builders = new Answers<BuildersAnswer>(() => this.requestUpdate());
+  readonly #verdicts = new Answers<Verdict>(() => this.requestUpdate());
+  readonly #graphs = new Answers<OpenedGraph>(() => this.requestUpdate());
+
+  @query("ckptmeta-list") private list!: CheckpointList | null;
+  @query(".right") private right!: HTMLElement | null;
+
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #stops: (() => void)[] = [];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.#stops = [
+      watchTheme((dark) => (this.dark = dark)),
+      watchFront((front) => (front ? void this.reload() : clearTimeout(this.#timer))),
+    ];
+    document.addEventListener("keydown", this.onKey);
+    void this.reload();
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    for (const stop of this.#stops) stop();
+    document.removeEventListener("keydown", this.onKey);
+    clearTimeout(this.#timer);
+  }
+
+  protected override willUpdate(): void {
+    const listed = this.#listing.get(ALL)?.value;
+    // Something to look at from the start: the newest. It costs nothing, a verdict is taken only when asked for.
+    if (listed && (this.selected === null || !listed.checkpoints.some(({ id }) => id === this.selected))) {
+      this.selected = sortCheckpoints(listed.checkpoints, NEWEST_FIRST)[0]?.id ?? null;
+    }
+  }
+
+  protected override updated(changed: PropertyValues): void {
+    if (!changed.has("selected")) return;
+    keep("selected", this.selected);
+    this.right?.scrollTo({ top: 0 });
+  }
+
+  protected override render() {
+    const answer = this.#listing.get(ALL);
+    const listed = answer?.value ?? null;
+    return html`
+      <div class="top">
+        <h1>Checkpoints</h1>
+        <span class="summary">${listed ? this.summarize(listed) : nothing}</span>
+        <button class="button" data-testid="reload" title="Read the log directories again" @click=${this.reload}>
+          Reload
+        </button>
+      </div>
+      ${this.renderProblems()} ${this.renderBody(listed, answer?.problem ?? null)}
+    `;
+  }
+
+  private renderBody(listed: CheckpointsAnswer | null, problem: Problem | null) {
+    if (listed === null) {
+      return html`<div class="whole">
+        ${problem
+          ? nothing
+          : html`<div class="waiting" data-testid="loading">
+              <span class="spinner"></span>Reading the log directories…
+            </div>`}
+      </div>`;
+    }
+    if (listed.checkpoints.length === 0) {
+      return html`<div class="whole">
+        <ckptmeta-empty
+          kind="no-checkpoints"
+          .logdirs=${listed.logdirs}
+          .builders=${this.buildersState !== "none"}
+        ></ckptmeta-empty>
+      </div>`;
+    }
+    const checkpoint = listed.checkpoints.find(({ id }) => id === this.selected);
+    return html`<div class="panes">
+      <ckptmeta-list
+        .checkpoints=${listed.checkpoints}
+        .selected=${this.selected}
+        .verdicts=${this.#verdictStatuses}
+        @select=${(event: CustomEvent<string>) => (this.selected = event.detail)}
+      ></ckptmeta-list>
+      <div class="right" tabindex="-1">${checkpoint ? this.renderDetail(checkpoint, listed) : nothing}</div>
+    </div>`;
+  }
+
+  private renderDetail(checkpoint: Checkpoint, listed: CheckpointsAnswer) {
+    const choice = this.choiceOf(checkpoint);
+    const plan = planRebuild(checkpoint, choice, this.builderList);
+    const key = subjectKey(checkpoint, plan.subject);
+    const opened = this.#graphs.get(key);
+    const graph = opened?.value ?? this.#opened[key] ?? null;
+    return html`<ckptmeta-detail
+      .checkpoint=${checkpoint}
+      .builders=${this.builderList}
+      .buildersState=${this.buildersState}
+      .logdirs=${listed.logdirs}
+      .choice=${choice}
+      .plan=${plan}
+      .verdict=${this.#verdicts.get(key)}
+      .export=${this.#exports.get(checkpoint.id) ?? null}
+      .graphs=${listed.graphs}
+      .graph=${graph}
+      .graphProblem=${opened?.running ? null : (opened?.problem ?? null)}
+      .opening=${opened?.running ?? false}
+      .graphUrl=${graph ? this.graphUrl(graph).href : ""}
+      @choice=${(event: CustomEvent<Choice>) => this.choose(checkpoint, event.detail)}
+      @verify=${() => this.verify(checkpoint)}
+      @open-graph=${(event: CustomEvent<{ newTab: boolean }>) => this.openGraphs(checkpoint, event.detail.newTab)}
+      @export=${(event: CustomEvent<ExportOptions>) => this.runExport(checkpoint, event.detail)}
+      @cancel-export=${() => this.cancelExport(checkpoint)}
+    ></ckptmeta-detail>`;
+  }
+
+  private renderProblems() {
+    const problems = this.collectProblems();
+    if (problems.length === 0) return nothing;
+    const shown = this.allProblems ? problems : problems.slice(0, SHOWN_PROBLEMS);
+    return html`<div class="problems">
+      ${shown.map(
+        (problem) => html`<ckptmeta-problem .problem=${problem}></ckptmeta-problem>`,
+      )}
+      ${problems.length > SHOWN_PROBLEMS
+        ? html`<button class="link" @click=${() => (this.allProblems = !this.allProblems)}>
+            ${this.allProblems ? "Show fewer problems" : `Show all ${formatCount(problems.length)} problems`}
+          </button>`
+        : nothing}
+    </div>`;
+  }
+
+  private collectProblems(): Problem[] {
+    const listing = this.#listing.get(ALL);
+    const builders = this.#builders.get(ALL);
+    const failed = [listing?.problem, builders?.problem].filter((problem) => problem != null);
+    // One server that does not answer is one problem, however many questions it leaves open.
+    const distinct = failed.filter(({ message }, i) => failed.findIndex((p) => p.message === message) === i);
+    const fromScan = (listing?.value?.problems ?? []).map((message) => ({ code: "", message, details: "" }));
+    return [...distinct, ...(builders?.value?.problems ?? []), ...fromScan];
+  }
+
+  private summarize({ checkpoints, logdirs }: CheckpointsAnswer): string {
+    const runs = new Set(checkpoints.map(({ run }) => run)).size;
+    const where = logdirs.map(({ name, path }) => (name ? `${name}:${path}` : path)).join(", ");
+    if (checkpoints.length === 0) return where;
+    return `${formatNumberOf(checkpoints.length, "checkpoint")} in ${formatNumberOf(runs, "run")} of ${where}`;
+  }
+
+  private get builderList(): readonly Builder[] {
+    return this.#builders.get(ALL)?.value?.builders ?? [];
+  }
+
+  private get buildersState(): BuildersState {
+    return this.#builders.get(ALL)?.value?.state ?? this.#listing.get(ALL)?.value?.builders.state ?? "loading";
+  }
+
+  private choiceOf(checkpoint: Checkpoint): Choice {
+    return this.#choices.get(checkpoint.id) ?? choiceByPairing(checkpoint, this.builderList);
+  }
+
+  private choose(checkpoint: Checkpoint, choice: Choice): void {
+    this.#choices.set(checkpoint.id, choice);
+    this.requestUpdate();
+  }
+
+  /** Lists again, now, and then every ten seconds while the tab is in front. */
+  private readonly reload = async (): Promise<void> => {
+    clearTimeout(this.#timer);
+    await Promise.all([this.#listing.ask(ALL, listCheckpoints), this.#builders.ask(ALL, listBuilders)]);
+    this.schedule();
+  };
+
+  private schedule(): void {
+    clearTimeout(this.#timer);
+    if (!this.isConnected || !isInFront()) return;
+    const loading = this.#builders.get(ALL)?.value?.state === "loading";
+    this.#timer = setTimeout(
+      () => void (loading ? this.awaitBuilders() : this.reload()),
+      loading ? LOADING_POLL_MILLISECONDS : POLL_MILLISECONDS,
+    );
+  }
+
+  private async awaitBuilders(): Promise<void> {
+    await this.#builders.ask(ALL, listBuilders);
+    // Pairings depend on the builders: once those are known, the checkpoints are listed anew.
+    if (this.buildersState === "loading") this.schedule();
+    else await this.reload();
+  }
+
+  private async verify(checkpoint: Checkpoint): Promise<void> {
+    const { subject } = planRebuild(checkpoint, this.choiceOf(checkpoint), this.builderList);
+    const key = subjectKey(checkpoint, subject);
+    await this.#verdicts.ask(key, () => takeVerdict(subject));
+    const answer = this.#verdicts.get(key);
+    if (!answer || answer.running) return;
+    const statuses = new Map(this.#verdictStatuses);
+    statuses.set(checkpoint.id, answer.problem ? "error" : (answer.value?.status ?? "error"));
+    this.#verdictStatuses = statuses;
+    this.requestUpdate();
+    // A rebuild reads the index, and the builders again: state, format and problems may be newer now.
+    void this.reload();
+  }
+
+  private async openGraphs(checkpoint: Checkpoint, newTab: boolean): Promise<void> {
+    const { subject } = planRebuild(checkpoint, this.choiceOf(checkpoint), this.builderList);
+    const key = subjectKey(checkpoint, subject);
+    await this.#graphs.ask(key, () => openGraph(subject));
+    const answer = this.#graphs.get(key);
+    if (!answer?.value || answer.running || answer.problem) return;
+    this.#opened = { ...this.#opened, [key]: answer.value };
+    keep("opened", this.#opened);
+    await this.updateComplete;
+    const url = this.graphUrl(answer.value);
+    if (newTab) window.open(url, "_blank");
+    // Somebody who has gone on to another checkpoint meanwhile is not to be torn away from it.
+    else if (this.selected === checkpoint.id) goToGraphs(window.parent, url);
+  }
+
+  private graphUrl({ key }: OpenedGraph): URL {
+    return graphsUrl(window.location.href, parentSearch(), key);
+  }
+
+  private async runExport(checkpoint: Checkpoint, options: ExportOptions): Promise<void> {
+    const { subject } = planRebuild(checkpoint, this.choiceOf(checkpoint), this.builderList);
+    const request = { ...subject, ...options };
+    const now = Date.now();
+    let current: Export = { request, startedAt: now, stepAt: now, job: null, problem: null, url: "" };
+    const show = (change: Partial<Export>) => {
+      current = { ...current, ...change };
+      this.#exports.set(checkpoint.id, current);
+      this.requestUpdate();
+    };
+    const showJob = (job: Job) => {
+      const stepAt = job.step === current.job?.step ? current.stepAt : Date.now();
+      show({ job, stepAt });
+    };
+    show({});
+    try {
+      const job = await followJob(await startExport(request), showJob, { read: readJob });
+      if (job.state !== "done" || job.result === null) return;
+      const url = fileUrl(job.id);
+      show({ url });
+      download(url, job.result.filename);
+    } catch (thrown) {
+      show({ problem: toProblem(thrown) });
+    }
+  }
+
+  private async cancelExport(checkpoint: Checkpoint): Promise<void> {
+    const job = this.#exports.get(checkpoint.id)?.job;
+    // Whoever follows the job sees what came of it; an error here means that it has ended already.
+    if (job) await cancelJob(job.id).catch(() => undefined);
+  }
+
+  private readonly onKey = (event: KeyboardEvent): void => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = event.composedPath().some((target) => target instanceof Element && target.matches("input, select, textarea"));
+    if (typing || !this.list) return;
+    event.preventDefault();
+    this.list.focusFilter();
+  };
+}
+
+function parentSearch(): string {
+  try {
+    return window.parent.location.search;
+  } catch {
+    return "";
+  }
+}
+
+// The browser's own download: the file never passes through this page's memory.
+function download(url: string, filename: string): void {
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = filename;
+  document.body.append(link);
+  link.click();
+  link.remove();
+}

@@ -1,0 +1,93 @@
+import { css, html, LitElement, nothing } from "lit";
+import { customElement, property } from "lit/decorators.js";
+import type { Answer } from "../answers";
+import type { Builder, BuildersState, Checkpoint, Logdir, OpenedGraph, Problem, Verdict } from "../api";
+import type { Choice, Plan } from "../choice";
+import { base } from "../styles";
+import "./checkpoint-facts";
+import "./empty-note";
+import { type Export, isRunning } from "./export-view";
+import "./graph-view";
+import "./rebuild-form";
+import "./verdict-view";
+
+/**
+ * Everything about the selected checkpoint.
+ *
+ * @fires choice, verify, open-graph, export - passed on from `ckptmeta-rebuild`.
+ * @fires cancel-export - passed on from `ckptmeta-export`.
+ */
+@customElement("ckptmeta-detail")
+export class CheckpointDetail extends LitElement {
+  static override styles = [
+    base,
+    css`
+      :host {
+        display: block;
+      }
+      .column {
+        display: grid;
+        gap: 12px;
+        max-width: 1100px;
+        grid-template-columns: minmax(0, 1fr);
+      }
+      .builders {
+        padding: 14px;
+      }
+    `,
+  ];
+
+  @property({ attribute: false }) checkpoint!: Checkpoint;
+  @property({ attribute: false }) builders: readonly Builder[] = [];
+  @property() buildersState: BuildersState = "loading";
+  @property({ attribute: false }) logdirs: readonly Logdir[] = [];
+  @property({ attribute: false }) choice!: Choice;
+  @property({ attribute: false }) plan!: Plan;
+  @property({ attribute: false }) verdict: Answer<Verdict> | null = null;
+  @property({ attribute: false }) export: Export | null = null;
+  @property({ attribute: false }) graphs: { attached: boolean; problem: string } = { attached: true, problem: "" };
+  @property({ attribute: false }) graph: OpenedGraph | null = null;
+  @property({ attribute: false }) graphProblem: Problem | null = null;
+  @property({ type: Boolean }) opening = false;
+  @property() graphUrl = "";
+
+  protected override render() {
+    return html`<div class="column" data-testid="detail" data-checkpoint-id=${this.checkpoint.id}>
+      <ckptmeta-facts .checkpoint=${this.checkpoint}></ckptmeta-facts>
+      ${this.buildersState === "none" && this.builders.length === 0
+        ? html`<div class="card builders">
+            <ckptmeta-empty kind="no-builders" .logdirs=${this.logdirs}></ckptmeta-empty>
+          </div>`
+        : nothing}
+      <ckptmeta-rebuild
+        .checkpoint=${this.checkpoint}
+        .builders=${this.builders}
+        .buildersState=${this.buildersState}
+        .choice=${this.choice}
+        .plan=${this.plan}
+        .graphs=${this.graphs}
+        .verifying=${this.verdict?.running ?? false}
+        .opening=${this.opening}
+        .exporting=${this.export !== null && isRunning(this.export)}
+        @choice=${this.pass}
+        @verify=${this.pass}
+        @open-graph=${this.pass}
+        @export=${this.pass}
+      ></ckptmeta-rebuild>
+      ${this.graph || this.graphProblem
+        ? html`<ckptmeta-graph .graph=${this.graph} .problem=${this.graphProblem} .url=${this.graphUrl}></ckptmeta-graph>`
+        : nothing}
+      ${this.export
+        ? html`<ckptmeta-export
+            .export=${this.export}
+            @cancel=${() => this.dispatchEvent(new CustomEvent("cancel-export"))}
+          ></ckptmeta-export>`
+        : nothing}
+      <ckptmeta-verdict .answer=${this.verdict}></ckptmeta-verdict>
+    </div>`;
+  }
+
+  private pass(event: CustomEvent): void {
+    this.dispatchEvent(new CustomEvent(event.type, { detail: event.detail }));
+  }
+}

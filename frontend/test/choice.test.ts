@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Builder, Checkpoint } from "../src/api";
+import { choiceByPairing, chooseBuilder, planRebuild, subjectKey } from "../src/choice";
+
+const MLP: Builder = {
+  name: "mlp",
+  checkpoints: ["mlp/*"],
+  keras: null,
+  graph: null,
+  source: "my_builders:mlp",
+  parameters: [{ name: "units", annotation: "int", required: false, default: 128 }],
+  documentation: "",
+  notes: [],
+};
+
+function checkpoint(pairing: Partial<Checkpoint["pairing"]> = {}): Checkpoint {
+  return {
+    id: "id",
+    run: "mlp",
+    name: "ckpt-1",
+    prefix: "/logs/mlp/ckpt-1",
+    step: 1,
+    bytes: 1,
+    modified: 1,
+    format: null,
+    state: "listed",
+    problem: "",
+    pairing: { builder: null, arguments: {}, reason: "", claims: [], ...pairing },
+  };
+}
+
+test("choice begins with the pairing and its recorded arguments", () => {
+  const paired = checkpoint({ builder: "mlp", arguments: { units: 512 } });
+  const choice = choiceByPairing(paired, [MLP]);
+  assert.deepEqual(choice, { builder: "mlp", texts: { units: "512" } });
+  assert.deepEqual(planRebuild(paired, choice, [MLP]).subject, { checkpoint: "id", builder: "mlp", arguments: { units: 512 } });
+});
+
+test("choice of another builder does not take the recorded arguments along", () => {
+  assert.deepEqual(chooseBuilder("mlp", checkpoint({ builder: "other", arguments: { units: 512 } }).pairing, [MLP]), {
+    builder: "mlp",
+    texts: {},
+  });
+});
+
+test("plan says even empty arguments, so that a record cannot bring back what was cleared", () => {
+  const paired = checkpoint({ builder: "mlp", arguments: { units: 512 } });
+  const { subject } = planRebuild(paired, { builder: "mlp", texts: { units: "" } }, [MLP]);
+  assert.deepEqual(subject, { checkpoint: "id", builder: "mlp", arguments: {} });
+});
+
+test("plan of a checkpoint that several claim is blocked until one is chosen", () => {
+  const claimed = checkpoint({ claims: ["mlp", "other"] });
+  assert.match(planRebuild(claimed, choiceByPairing(claimed, [MLP]), [MLP]).blocked, /Choose a builder: mlp, other/);
+  assert.equal(planRebuild(claimed, { builder: "mlp", texts: {} }, [MLP]).blocked, "");
+});
+
+test("plan with a wrong argument is blocked and names it", () => {
+  const plan = planRebuild(checkpoint(), { builder: "mlp", texts: { units: "many" } }, [MLP]);
+  assert.equal(plan.blocked, "units takes an int.");
+});
+
+test("plan with a recorded builder that is not registered leaves the refusal to the server", () => {
+  const paired = checkpoint({ builder: "gone", arguments: { depth: 3 } });
+  const plan = planRebuild(paired, choiceByPairing(paired, [MLP]), [MLP]);
+  assert.deepEqual(plan.subject, { checkpoint: "id", builder: "gone", arguments: { depth: 3 } });
+  assert.equal(plan.blocked, "");
+});
+
+test("key tells checkpoints, builders, arguments and rewritten files apart", () => {
+  const one = checkpoint();
+  const key = subjectKey(one, { checkpoint: "id", builder: "mlp", arguments: { a: 1, b: 2 } });
+  assert.equal(subjectKey(one, { checkpoint: "id", builder: "mlp", arguments: { b: 2, a: 1 } }), key);
+  const others = [
+    subjectKey(one, { checkpoint: "id", builder: "mlp", arguments: { a: 1 } }),
+    subjectKey(one, { checkpoint: "id", builder: "mlp", arguments: { a: "1", b: 2 } }),
+    subjectKey(one, { checkpoint: "id", builder: "other", arguments: { a: 1, b: 2 } }),
+    subjectKey({ ...one, id: "id2" }, { checkpoint: "id2", builder: "mlp", arguments: { a: 1, b: 2 } }),
+    subjectKey({ ...one, modified: 2 }, { checkpoint: "id", builder: "mlp", arguments: { a: 1, b: 2 } }),
+  ];
+  assert.equal(new Set([key, ...others]).size, 6);
+});

@@ -1,0 +1,142 @@
+import "./document";
+import assert from "node:assert/strict";
+import { afterEach, test } from "node:test";
+import type { LitElement } from "lit";
+import type { Checkpoint, Verdict } from "../src/api";
+import "../src/elements/checkpoint-detail";
+import "../src/elements/checkpoint-list";
+import "../src/elements/problem-note";
+import "../src/elements/verdict-view";
+import { BUILDERS } from "./fake-tensorboard.mjs";
+
+const HOSTILE = `<img src=x onerror="alert(1)"><script>alert(2)</script>`;
+
+const CHECKPOINT: Checkpoint = {
+  id: "id",
+  run: HOSTILE,
+  name: HOSTILE,
+  prefix: HOSTILE,
+  step: 1,
+  bytes: 1_000,
+  modified: 1,
+  format: "object",
+  state: "corrupt",
+  problem: HOSTILE,
+  pairing: { builder: HOSTILE, arguments: {}, reason: HOSTILE, claims: [HOSTILE] },
+};
+
+const VERDICT: Verdict = {
+  checkpoint: "id",
+  builder: HOSTILE,
+  arguments: {},
+  status: "mismatch",
+  variables: 320,
+  bound: 295,
+  missing: Array.from({ length: 30 }, (_, i) => ({ name: `missing/${i}${HOSTILE}`, shape: [3], dtype: "float32" })),
+  unexpected: [{ key: HOSTILE, shape: [], dtype: "int64" }],
+  shape_mismatches: [{ name: "kernel", key: HOSTILE, model: [2, 3], checkpoint: [2, 4] }],
+  dtype_mismatches: [],
+  bookkeeping: [{ key: "save_counter", shape: [], dtype: "int64" }],
+  renames: [],
+  notes: [HOSTILE],
+  error: { code: "builder_failed", message: HOSTILE, details: HOSTILE },
+};
+
+async function mount<T extends LitElement>(tag: string, properties: object): Promise<T> {
+  const element = document.createElement(tag) as T;
+  Object.assign(element, properties);
+  document.body.append(element);
+  await settle(element);
+  return element;
+}
+
+async function settle(element: Element): Promise<void> {
+  if ("updateComplete" in element) await element.updateComplete;
+  for (const child of element.shadowRoot?.querySelectorAll("*") ?? []) await settle(child);
+}
+
+function deepElements(root: Element): Element[] {
+  const children = [...(root.shadowRoot?.querySelectorAll("*") ?? [])];
+  return [root, ...children.flatMap((child) => deepElements(child))];
+}
+
+function byTestId(root: Element, id: string): Element[] {
+  return deepElements(root).filter((element) => element.getAttribute("data-testid") === id);
+}
+
+function deepText(root: Element): string {
+  return deepElements(root)
+    .map((element) => element.shadowRoot?.textContent ?? "")
+    .join("\n");
+}
+
+afterEach(() => document.body.replaceChildren());
+
+const answered = { running: false, askedAt: 0, answeredAt: 1, value: VERDICT, problem: null };
+
+test("untrusted text of every kind is text and never markup", async () => {
+  const builders = [{ ...BUILDERS[0]!, name: HOSTILE, documentation: HOSTILE, source: HOSTILE, notes: [HOSTILE] }];
+  const detail = await mount("ckptmeta-detail", {
+    checkpoint: CHECKPOINT,
+    builders,
+    buildersState: "ready",
+    choice: { builder: HOSTILE, texts: {} },
+    plan: { subject: { checkpoint: "id" }, wrong: {}, blocked: "" },
+    verdict: answered,
+    graph: { run: `• ${HOSTILE}`, tag: HOSTILE, key: "k" },
+  });
+  const list = await mount("ckptmeta-list", { checkpoints: [CHECKPOINT], selected: "id" });
+  for (const element of [detail, list]) {
+    assert.ok(deepText(element).includes(HOSTILE));
+    const tags = deepElements(element).map(({ localName }) => localName);
+    assert.ok(!tags.includes("img") && !tags.includes("script"));
+  }
+  assert.equal(byTestId(detail, "graph-run")[0]?.textContent, `• ${HOSTILE}`);
+});
+
+test("verdict shows its status and count, caps a long list, and shows it all when asked", async () => {
+  const view = await mount("ckptmeta-verdict", { answer: { ...answered, value: { ...VERDICT, error: null } } });
+  assert.equal(byTestId(view, "verdict-status")[0]?.textContent, "mismatch");
+  assert.equal(byTestId(view, "verdict-bound")[0]?.textContent, "295 of 320 variables bound");
+  const table = byTestId(view, "verdict-missing")[0]!.querySelector("ckptmeta-table")!;
+  const rows = () => table.shadowRoot!.querySelectorAll("tbody tr").length;
+  assert.equal(rows(), 8);
+  const more = byTestId(table, "show-all")[0] as HTMLElement;
+  assert.match(more.textContent ?? "", /Show all 30/);
+  more.click();
+  await settle(table);
+  assert.equal(rows(), 30);
+});
+
+test("verdict that could not be asked for shows the problem and not the verdict before it", async () => {
+  const problem = { code: "unreachable", message: "TensorBoard does not answer.", details: "" };
+  const view = await mount("ckptmeta-verdict", { answer: { ...answered, problem } });
+  assert.equal(byTestId(view, "verdict-status").length, 0);
+  assert.match(byTestId(view, "verdict-error")[0]?.textContent ?? "", /TensorBoard does not answer\./);
+});
+
+test("list draws a window of five thousand checkpoints and counts them all", async () => {
+  const checkpoints = Array.from({ length: 5_000 }, (_, i) => ({ ...CHECKPOINT, id: `id-${i}`, run: "mlp", name: `ckpt-${i}`, step: i }));
+  const list = await mount<LitElement>("ckptmeta-list", { checkpoints, selected: null });
+  const drawn = byTestId(list, "checkpoint-row");
+  assert.ok(drawn.length > 0 && drawn.length < 100, `${drawn.length} rows`);
+  assert.equal(drawn[0]?.getAttribute("data-checkpoint-name"), "ckpt-4999");
+  assert.equal(drawn[0]?.getAttribute("data-run"), "mlp");
+  assert.equal(byTestId(list, "count")[0]?.textContent, "5,000");
+});
+
+test("list filters while one types and tells which row was chosen", async () => {
+  const checkpoints = ["ckpt-1", "ckpt-2"].map((name) => ({ ...CHECKPOINT, id: name, run: "mlp", name }));
+  const list = await mount<LitElement>("ckptmeta-list", { checkpoints, selected: null });
+  const chosen: string[] = [];
+  list.addEventListener("select", (event) => chosen.push((event as CustomEvent<string>).detail));
+  const filter = byTestId(list, "filter")[0] as HTMLInputElement;
+  filter.value = "ckpt-2";
+  filter.dispatchEvent(new Event("input"));
+  await settle(list);
+  const [row, ...others] = byTestId(list, "checkpoint-row") as HTMLElement[];
+  assert.equal(others.length, 0);
+  row!.click();
+  assert.deepEqual(chosen, ["ckpt-2"]);
+  assert.equal(byTestId(list, "count")[0]?.textContent, "1 of 2");
+});

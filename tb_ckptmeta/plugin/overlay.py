@@ -1,0 +1,277 @@
+"""Show rebuilt graphs in the stock Graphs dashboard, by wrapping its plugin's routes. Runs in TensorBoard's process.
+
+Only public methods of the one stock instance are replaced (`get_plugin_apps`, `is_active`). A request for a run of
+ours is answered here, every other one by the stock application, unchanged.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from tensorboard.backend import http_util
+from tensorboard.util import tb_logging
+from werkzeug.wrappers import Request, Response
+
+from tb_ckptmeta.core.arguments import Scalar
+from tb_ckptmeta.core.checkpoint import Checkpoint
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine.display import make_conceptual_graph, make_error_graph, make_op_graph
+from tb_ckptmeta.engine.workspace import Choice, Workspace
+from tb_ckptmeta.plugin.access import Access
+from tb_ckptmeta.plugin.builders import BuilderLoading
+
+logger = tb_logging.get_logger()
+
+TAG = "forward"
+FOCUS = "ckpt"
+"""The query parameter of the page that asks for one graph alone: `/?ckpt=KEY#graphs`."""
+
+_WAIT_SECONDS = 60.0
+"""A browser opens six connections to a host: graphs that take longer must not keep them all."""
+_LOADING_SECONDS = 30.0
+_MOST_OPENED = 200
+
+App = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One graph in the dashboard: what is rebuilt, and under which name."""
+
+    checkpoint: str
+    builder: str
+    arguments: Mapping[str, Scalar]
+    run: str
+
+    @property
+    def tag(self) -> str:
+        return TAG
+
+    @property
+    def key(self) -> str:
+        """What a link carries: base64url of the checkpoint's id, the builder's name and the arguments."""
+        text = json.dumps([self.checkpoint, self.builder, dict(self.arguments)], sort_keys=True, separators=(",", ":"))
+        return base64.urlsafe_b64encode(text.encode("utf-8")).decode("ascii").rstrip("=")
+
+
+class GraphsOverlay:
+    """Our runs in the stock Graphs plugin. Safe for threads."""
+
+    def __init__(self, workspace: Workspace, access: Access, loading: BuilderLoading) -> None:
+        self.problem = "The overlay is not attached."
+        self._workspace = workspace
+        self._access = access
+        self._loading = loading
+        self._lock = threading.Lock()
+        self._opened: dict[str, Shown] = {}
+        self._named: dict[str, Shown] = {}
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="ckptmeta-graph")
+        self._pending: dict[tuple[str, bool], Future[bytes]] = {}
+
+    def attach(self, graphs: Any) -> str:
+        """Wrap the stock plugin; return what keeps us from it, or an empty text."""
+        try:
+            if graphs is None:
+                raise LookupError("TensorBoard has loaded no Graphs plugin")
+            stock = graphs.get_plugin_apps()
+            apps = {
+                **stock,
+                "/info": self._wrap_info(stock["/info"]),
+                "/graph": self._wrap_graph(stock["/graph"]),
+                "/run_metadata": self._wrap_metadata(stock["/run_metadata"]),
+            }
+            stock_is_active = graphs.is_active
+            graphs.get_plugin_apps = lambda: apps
+            graphs.is_active = lambda: self._has_something() or stock_is_active()
+        except (LookupError, AttributeError, TypeError) as error:
+            self.problem = (
+                f"Graphs cannot be shown in the Graphs dashboard: this TensorBoard's differs from those known "
+                f"({error!r}). Verdicts and exports work all the same."
+            )
+            return self.problem
+        self.problem = ""
+        return ""
+
+    def open(self, choice: Choice) -> Shown:
+        """List a graph in the dashboard, for as long as this TensorBoard runs."""
+        shown = _name(choice.checkpoint, choice.builder.name, choice.arguments, recorded=False)
+        with self._lock:
+            self._opened.pop(shown.run, None)
+            self._opened[shown.run] = shown
+            while len(self._opened) > _MOST_OPENED:
+                del self._opened[next(iter(self._opened))]
+            self._named[shown.run] = shown
+        return shown
+
+    def list_shown(self, wait: float) -> dict[str, Shown]:
+        """Return run -> graph: the newest paired checkpoint of each run and builder, and what was opened."""
+        builders, complete = self._loading.read(wait)
+        newest: dict[tuple[str, str], Checkpoint] = {}
+        for checkpoint in self._workspace.list_checkpoints(builders, complete=complete, max_age=2.0):
+            builder = checkpoint.pairing.builder
+            # What was never written to its end has no graph to show.
+            if builder is not None and checkpoint.state in ("listed", "complete"):
+                newest[checkpoint.run, builder] = checkpoint
+        shown = [_name(c, b, c.pairing.arguments, recorded=True) for (_, b), c in newest.items()]
+        with self._lock:
+            found = {s.run: s for s in (*shown, *self._opened.values())}
+            self._named.update(found)
+        return found
+
+    def _has_something(self) -> bool:
+        if self._opened:
+            return True
+        builders, complete = self._loading.read()
+        # Until the builders are known, where there are checkpoints there will be graphs.
+        return (not complete or bool(builders.by_name)) and bool(self._workspace.scan(max_age=5.0).checkpoints)
+
+    def _find(self, run: str | None) -> Shown | None:
+        with self._lock:
+            return None if run is None else self._named.get(run)
+
+    def _focus(self, request: Request) -> Shown | None:
+        """Return the one graph that the page was opened for: its address, query included, is the Referer."""
+        try:
+            query = urlsplit(request.headers.get("Referer") or "").query
+            key = parse_qs(query).get(FOCUS, [""])[0]
+        except ValueError:
+            return None
+        if not key:
+            return None
+        try:
+            padded = key + "=" * (-len(key) % 4)
+            checkpoint, builder, arguments = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+            if not isinstance(checkpoint, str) or not isinstance(builder, str) or not isinstance(arguments, dict):
+                return None
+            found = self._workspace.get_checkpoint(checkpoint)
+            builders, complete = self._loading.read(_LOADING_SECONDS)
+            if complete and builder not in builders.by_name:
+                return None
+            choice = self._workspace.choose(found, builder, arguments)
+        except (ValueError, TypeError, binascii.Error, UnicodeError, CkptMetaError):
+            return None
+        return self.open(choice)
+
+    def _wrap_info(self, stock: App) -> App:
+        def info(environ: Any, start_response: Any) -> Any:
+            request = Request(environ)
+            try:
+                self._access.check(request.headers)
+            except CkptMetaError:
+                return stock(environ, start_response)
+            response = _call(stock, environ)
+            if response.status_code != 200:
+                return response(environ, start_response)
+            try:
+                runs = json.loads(response.get_data())
+                focus = self._focus(request)
+                if focus is not None:
+                    runs = {}
+                for shown in [focus] if focus is not None else self.list_shown(_LOADING_SECONDS).values():
+                    # A user's own run of this very name stays what it is.
+                    runs.setdefault(shown.run, _describe(shown))
+            except Exception:
+                logger.exception("ckptmeta: our runs could not be added to the Graphs dashboard")
+                return response(environ, start_response)
+            return http_util.Respond(request, runs, "application/json")(environ, start_response)
+
+        return info
+
+    def _wrap_graph(self, stock: App) -> App:
+        def graph(environ: Any, start_response: Any) -> Any:
+            request = Request(environ)
+            shown = self._find(request.args.get("run"))
+            if shown is None or request.args.get("tag") != TAG:
+                return stock(environ, start_response)
+            try:
+                self._access.check(request.headers)
+                content = self._make_graph(shown, request.args.get("conceptual") == "true")
+            except CkptMetaError as error:
+                if error.code is Code.FORBIDDEN_ORIGIN:
+                    return http_util.Respond(request, error.message, "text/plain", code=403)(environ, start_response)
+                # The dashboard shows no text of an error's answer: an error has to be a graph.
+                content = make_error_graph(error)
+            return http_util.Respond(request, content, "text/x-protobuf")(environ, start_response)
+
+        return graph
+
+    def _wrap_metadata(self, stock: App) -> App:
+        def run_metadata(environ: Any, start_response: Any) -> Any:
+            request = Request(environ)
+            if self._find(request.args.get("run")) is None or request.args.get("tag") != TAG:
+                return stock(environ, start_response)
+            message = "A rebuilt graph has no run metadata."
+            return http_util.Respond(request, message, "text/plain", code=404)(environ, start_response)
+
+        return run_metadata
+
+    def _make_graph(self, shown: Shown, conceptual: bool) -> bytes:
+        """Return a graph, or an error's; one that takes too long goes on being made while the page is told so."""
+        key = (shown.run, conceptual)
+        with self._lock:
+            future = self._pending.get(key)
+            if future is None:
+                future = self._pool.submit(self._rebuild, shown, conceptual)
+                self._pending[key] = future
+        try:
+            content = future.result(_WAIT_SECONDS)
+        except FutureTimeoutError:
+            raise CkptMetaError(
+                Code.BUSY,
+                f"{shown.run} is still being rebuilt, for more than {_WAIT_SECONDS:g} s now. It goes on: open this "
+                "graph again in a while.",
+            ) from None
+        finally:
+            if future.done():
+                with self._lock:
+                    if self._pending.get(key) is future:
+                        del self._pending[key]
+        return content
+
+    def _rebuild(self, shown: Shown, conceptual: bool) -> bytes:
+        try:
+            checkpoint = self._workspace.get_checkpoint(shown.checkpoint)
+            choice = self._workspace.choose(checkpoint, shown.builder, shown.arguments)
+            contents = self._workspace.read(checkpoint)
+            artifacts = self._workspace.rebuild(choice)
+        except CkptMetaError as error:
+            message = f"{shown.run.removeprefix('• ')}: {error.message}"
+            raise CkptMetaError(error.code, message, error.details) from error
+        facts = {
+            "checkpoint": checkpoint.pattern_path,
+            "builder": shown.builder,
+            **({"arguments": json.dumps(dict(choice.arguments))} if choice.arguments else {}),
+            "format": contents.format,
+            "notes": list(artifacts.rebuilt.notes),
+        }
+        make = make_conceptual_graph if conceptual else make_op_graph
+        title = f"{checkpoint.name}-{shown.builder}"
+        return make(title, artifacts.rebuilt, artifacts.graph, contents, facts)
+
+
+def _name(checkpoint: Checkpoint, builder: str, arguments: Mapping[str, Scalar], *, recorded: bool) -> Shown:
+    """Name a graph. Arguments belong to its identity, unless they are those that the pairing gives anyway."""
+    shown = builder
+    if arguments and not recorded and dict(arguments) != dict(checkpoint.pairing.arguments):
+        shown += f"({', '.join(f'{k}={json.dumps(v)}' for k, v in sorted(arguments.items()))})"
+    return Shown(checkpoint.id, builder, arguments, f"• {checkpoint.run} • {checkpoint.name} • {shown}")
+
+
+def _describe(shown: Shown) -> dict[str, Any]:
+    tag = {"tag": shown.tag, "conceptual_graph": True, "op_graph": True, "profile": False}
+    return {"run": shown.run, "tags": {shown.tag: tag}, "run_graph": False}
+
+
+def _call(app: App, environ: Mapping[str, Any]) -> Response:
+    """Ask the stock application for an answer that is not compressed."""
+    plain = {k: v for k, v in environ.items() if k != "HTTP_ACCEPT_ENCODING"}
+    return Response.from_app(app, plain, buffered=True)

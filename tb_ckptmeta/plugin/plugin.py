@@ -1,0 +1,196 @@
+"""The Checkpoints tab and its HTTP routes; docs/http_api.md describes them. Runs in TensorBoard's process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboard.plugins import base_plugin
+from werkzeug.wrappers import Request, Response
+
+from tb_ckptmeta.core.checkpoint import ROOT_RUN
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.formats import get_format
+from tb_ckptmeta.engine.jobs import Jobs, Made
+from tb_ckptmeta.engine.process import OnSteps
+from tb_ckptmeta.engine.workspace import Choice, Workspace
+from tb_ckptmeta.plugin.access import Access
+from tb_ckptmeta.plugin.builders import BuilderLoading
+from tb_ckptmeta.plugin.http import App, make_app, read_json, respond_file, respond_json
+from tb_ckptmeta.plugin.overlay import GraphsOverlay
+
+_BUNDLE = Path(__file__).with_name("static") / "index.js"
+_CHOICE = {"checkpoint": (str,), "builder": (str,), "arguments": (dict,)}
+_EXPORT = {**_CHOICE, "format": (str,), "allow_partial": (bool,), "check": (bool,)}
+
+
+class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
+    """The plugin `ckptmeta`."""
+
+    plugin_name = "ckptmeta"
+
+    def __init__(self, workspace: Workspace, access: Access, overlay: GraphsOverlay, loading: BuilderLoading) -> None:
+        self._workspace = workspace
+        self._access = access
+        self._overlay = overlay
+        self._loading = loading
+        self._jobs = Jobs()
+        self._activity = _Activity(workspace)
+
+    def is_active(self) -> bool:
+        """Whether there is a checkpoint; answered from the last scan, another one begins in the background."""
+        return self._activity.look()
+
+    def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        """Name the tab and its ES module."""
+        return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="Checkpoints", disable_reload=True)
+
+    def get_plugin_apps(self) -> dict[str, App]:
+        """Return the routes, below `data/plugin/ckptmeta`."""
+
+        def guarded(handler: Any, *methods: str) -> App:
+            return make_app(handler, methods, self._access)
+
+        return {
+            "/index.js": make_app(self._serve_bundle, ("GET", "HEAD"), None),
+            "/checkpoints": guarded(self._serve_checkpoints, "GET"),
+            "/builders": guarded(self._serve_builders, "GET"),
+            "/verdict": guarded(self._serve_verdict, "POST"),
+            "/open": guarded(self._serve_open, "POST"),
+            "/export": guarded(self._serve_export, "POST"),
+            "/jobs/*": guarded(self._serve_job, "GET", "DELETE"),
+        }
+
+    def _serve_bundle(self, request: Request) -> Response:
+        try:
+            content = _BUNDLE.read_bytes()
+        except FileNotFoundError:
+            # A page that says so, rather than an empty tab.
+            text = "The tab's bundle is not built. In a checkout of tb_ckptmeta, run: make frontend"
+            content = f"export function render() {{ document.body.textContent = {json.dumps(text)}; }}".encode()
+        return Response(content, content_type="text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"})
+
+    def _serve_checkpoints(self, request: Request) -> Response:
+        builders, complete = self._loading.read()
+        checkpoints = self._workspace.list_checkpoints(builders, complete=complete)
+        return respond_json(
+            {
+                "logdirs": [{"name": d.name, "path": d.path} for d in self._workspace.logdirs],
+                "checkpoints": [c.as_json() for c in checkpoints],
+                "problems": self._workspace.scan(max_age=60.0).problems,
+                "builders": {"state": self._loading.state},
+                "graphs": {"attached": not self._overlay.problem, "problem": self._overlay.problem},
+            }
+        )
+
+    def _serve_builders(self, request: Request) -> Response:
+        builders, _ = self._loading.read()
+        return respond_json(
+            {
+                "state": self._loading.state,
+                "builders": [b.as_json() for b in builders.by_name.values()],
+                "problems": [p.as_json() for p in builders.problems],
+            }
+        )
+
+    def _serve_verdict(self, request: Request) -> Response:
+        choice = self._choose(read_json(request, _CHOICE, ("checkpoint",)))
+        # Asked for by a person who may just have edited the model, or something that it reads.
+        return respond_json(self._workspace.verify(choice, fresh=True).as_json())
+
+    def _serve_open(self, request: Request) -> Response:
+        if self._overlay.problem:
+            raise CkptMetaError(Code.NOT_FOUND, self._overlay.problem)
+        shown = self._overlay.open(self._choose(read_json(request, _CHOICE, ("checkpoint",))))
+        return respond_json({"run": shown.run, "tag": shown.tag, "key": shown.key})
+
+    def _serve_export(self, request: Request) -> Response:
+        body = read_json(request, _EXPORT, ("checkpoint",))
+        choice = self._choose(body)
+        format = get_format(body.get("format", "metagraph"))
+
+        def work(folder: Path, on_steps: OnSteps | None, cancelled: threading.Event | None) -> Made:
+            exported = self._workspace.export(
+                choice,
+                format.name,
+                folder,
+                allow_partial=body.get("allow_partial", False),
+                check=body.get("check", True),
+                on_steps=on_steps,
+                cancelled=cancelled,
+            )
+            facts = {"check": exported.check.as_json(), "verdict": exported.verdict.as_json()}
+            return Made(exported.path, _name_file(choice) + format.suffix, format.media_type, facts)
+
+        if _prefers_async(request):
+            job = self._jobs.start(work)
+            response = respond_json({"job": job.as_json()}, 202)
+            # Relative to this request, so that it holds behind any --path_prefix or proxy.
+            response.headers["Location"] = f"jobs/{job.id}"
+            response.autocorrect_location_header = False
+            response.headers["Preference-Applied"] = "respond-async"
+            return response
+        folder = Path(tempfile.mkdtemp(prefix="ckptmeta-"))
+        try:
+            made = work(folder, None, None)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        response = respond_file(made, lambda: shutil.rmtree(folder, ignore_errors=True))
+        response.headers["Ckptmeta-Check"] = json.dumps(made.facts["check"])
+        return response
+
+    def _serve_job(self, request: Request) -> Response:
+        id, _, rest = request.path.rpartition("/jobs/")[2].partition("/")
+        if rest == "file" and request.method == "GET":
+            made = self._jobs.get(id).made
+            if made is None:
+                raise CkptMetaError(Code.NOT_FOUND, "This job has made no file.")
+            return respond_file(made)
+        if rest:
+            raise CkptMetaError(Code.NOT_FOUND, "There is nothing here.")
+        job = self._jobs.cancel(id) if request.method == "DELETE" else self._jobs.get(id)
+        return respond_json(job.as_json())
+
+    def _choose(self, body: Mapping[str, Any]) -> Choice:
+        checkpoint = self._workspace.get_checkpoint(body["checkpoint"])
+        return self._workspace.choose(checkpoint, body.get("builder"), body.get("arguments"))
+
+
+class _Activity:
+    """Whether there is anything to show, asked often and answered at once."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._found = False
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def look(self) -> bool:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._scan, name="ckptmeta-scan", daemon=True)
+                self._thread.start()
+            thread = self._thread
+        # A local scan takes milliseconds; a slow file system must not hold up the whole page.
+        thread.join(0.25)
+        return self._found
+
+    def _scan(self) -> None:
+        self._found = bool(self._workspace.scan(max_age=5.0).checkpoints)
+
+
+def _prefers_async(request: Request) -> bool:
+    """Tell whether `Prefer: respond-async` is among the preferences (RFC 7240)."""
+    values = ",".join(request.headers.getlist("Prefer"))
+    return any(v.partition(";")[0].strip().lower() == "respond-async" for v in values.split(","))
+
+
+def _name_file(choice: Choice) -> str:
+    run = "" if choice.checkpoint.run == ROOT_RUN else choice.checkpoint.run.replace("/", "-") + "-"
+    return run + choice.checkpoint.name
