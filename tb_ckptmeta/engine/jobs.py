@@ -57,7 +57,7 @@ class BackgroundJob:
         return {
             "id": self.id,
             "state": self.state,
-            "step": ", ".join(running) if self.state == RUNNING else "",
+            "step": running[-1] if running and self.state == RUNNING else "",
             "steps": [s.as_json() for s in self.steps],
             "result": result,
             "error": None if self.error is None else self.error.as_json(),

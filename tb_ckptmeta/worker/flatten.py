@@ -12,6 +12,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker.objects import ModelObjects
 from tb_ckptmeta.worker.tensorflow_private import create_resource, initialize_resource
+from tb_ckptmeta.worker.structure import as_op_name
 from tb_ckptmeta.worker.trace import Trace
 
 v1 = tf.compat.v1
@@ -36,12 +37,13 @@ class Flat:
 class Forward:
     """A trace, seen as a GraphDef cut to what its outputs need, and the variables it reads.
 
-    `captures`: name of a captured placeholder -> what was captured. `variables`: all of the model's, those the
+    `outputs`: signature name -> tensor name. `captures`: name of a captured placeholder -> what was captured. `variables`: all of the model's, those the
     graph reads under the names that their nodes get.
     """
 
     trace: Trace
     graph_def: Any
+    outputs: Mapping[str, str]
     captures: Mapping[str, Any]
     variables: tuple[ModelVariable, ...]
     resource_variables: tuple[Any, ...]
@@ -52,7 +54,8 @@ def find_forward(trace: Trace, objects: ModelObjects) -> Forward:
     """Cut the trace to what its outputs need, and name every variable of the model."""
     source = trace.function.graph
     graph_def = source.as_graph_def()
-    needed = find_ancestors(graph_def, [t.op.name for _, t in trace.outputs])
+    outputs = _find_returned(graph_def, trace)
+    needed = find_ancestors(graph_def, [name.partition(":")[0] for name in outputs.values()])
     # A placeholder of the signature stays, read or not: clients feed it.
     needed |= {t.op.name for _, t in trace.inputs}
     kept = [n for n in graph_def.node if n.name in needed]
@@ -89,7 +92,7 @@ def find_forward(trace: Trace, objects: ModelObjects) -> Forward:
                 index in read,
             )
         )
-    return Forward(trace, graph_def, captures, tuple(variables), tuple(v for _, _, v in found), read_by)
+    return Forward(trace, graph_def, outputs, captures, tuple(variables), tuple(v for _, _, v in found), read_by)
 
 
 def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int] = ()) -> Flat:
@@ -140,10 +143,11 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
             graph_def, input_map={f"{k}:0": v for k, v in input_map.items() if k in used}, name=""
         )
         flat.inputs = {name: graph.get_tensor_by_name(t.name) for name, t in forward.trace.inputs}
-        for name, tensor in forward.trace.outputs:
-            flat.outputs[name] = (
-                input_map[tensor.op.name] if tensor.op.name in input_map else graph.get_tensor_by_name(tensor.name)
-            )
+        for name, tensor_name in forward.outputs.items():
+            operation = tensor_name.partition(":")[0]
+            tensor = input_map[operation] if operation in input_map else graph.get_tensor_by_name(tensor_name)
+            # An operation of its own: called as clients know it, and apart from an input that is passed through.
+            flat.outputs[name] = tf.identity(tensor, name=as_op_name(name))
     if constants:
         total = sum(size for _, size in constants)
         flat.notes.append(
@@ -166,6 +170,24 @@ def find_ancestors(graph_def: Any, names: Iterable[str]) -> set[str]:
         needed.add(name)
         stack.extend(i.lstrip("^").partition(":")[0] for i in inputs.get(name, ()))
     return needed
+
+
+def _find_returned(graph_def: Any, trace: Trace) -> dict[str, str]:
+    """Return signature name -> the tensor that is returned under it, TensorFlow's wrapping taken off.
+
+    `tf.function` returns each tensor through an Identity that waits, through a NoOp, for everything stateful. Where that
+    is nothing but reads of variables, the wait says nothing.
+    """
+    nodes = {n.name: n for n in graph_def.node}
+    found = {}
+    for name, tensor in trace.outputs:
+        node = nodes[tensor.op.name]
+        controls = [nodes[i[1:]] for i in node.input if i.startswith("^")]
+        waited = [nodes[i.lstrip("^")].op for c in controls for i in c.input]
+        idle = all(c.op == "NoOp" for c in controls) and all(op == "ReadVariableOp" for op in waited)
+        source, _, index = (node.input[0] if node.input else "").partition(":")
+        found[name] = f"{source}:{index or 0}" if node.op == "Identity" and idle else tensor.name
+    return found
 
 
 def _find_consumers(graph_def: Any, read_by: Mapping[str, int]) -> dict[int, str]:

@@ -32,7 +32,7 @@ def name_inputs(args: Sequence[Any], parameters: Sequence[str]) -> tuple[list[st
             specs.append(spec)
     ops: list[str] = []
     for name in names:
-        ops.append(_unique(_as_op_name(name), ops))
+        ops.append(_unique(as_op_name(name), ops))
     named = [tf.TensorSpec(s.shape, s.dtype, op) for s, op in zip(specs, ops, strict=True)]
     return names, tuple(tf.nest.pack_sequence_as(list(args), named))
 
@@ -111,6 +111,7 @@ def _unique(name: str, taken: Sequence[str]) -> str:
     return candidate
 
 
-def _as_op_name(name: str) -> str:
+def as_op_name(name: str) -> str:
+    """Return a signature's name as TensorFlow takes it for an operation."""
     name = re.sub(r"[^A-Za-z0-9_.\\/-]", "_", name)
     return name if re.match(r"[A-Za-z0-9.]", name) else "input" + name
