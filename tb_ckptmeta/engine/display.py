@@ -58,11 +58,14 @@ def make_conceptual_graph(
             if error.code is not Code.UNSUPPORTED_MODEL:
                 raise
     if drawn is None:
-        graph_def = graph_pb2.GraphDef()
-        graph_def.ParseFromString(graph)
-        scopes = _find_scopes(n.name for n in graph_def.node)
-        classes = {s: rebuilt.classes[s.rpartition("/")[2]] for s in scopes if s.rpartition("/")[2] in rebuilt.classes}
-        drawn = graph_from_scopes(graph_def, classes)
+        drawn = graph_pb2.GraphDef()
+        drawn.ParseFromString(graph)
+        try:
+            drawn = graph_from_scopes(drawn, _find_classes(drawn, rebuilt.classes))
+        except CkptMetaError as error:
+            # Without a scope to draw there is but the op graph.
+            if error.code is not Code.UNSUPPORTED_MODEL:
+                raise
     _add_identity(drawn, title, _verdict_facts(compare(rebuilt, contents), facts))
     return _as_text(drawn)
 
@@ -133,6 +136,17 @@ def _add_identity(graph_def: graph_pb2.GraphDef, title: str, facts: Mapping[str,
                 node.attr[key].list.s.append(f"and {len(value) - len(shown)} more".encode("ascii"))
         else:
             node.attr[key].s = _ascii(str(value)).encode("ascii")
+
+
+def _find_classes(graph_def: graph_pb2.GraphDef, layers: Mapping[str, str]) -> dict[str, str]:
+    """Return scope -> layer class; a layer's scope ends in the layer's name.
+
+    A scope that takes in all of the model says nothing: it counts only where a layer's scope lies beneath it.
+    """
+    scopes = _find_scopes(n.name for n in graph_def.node)
+    classes = {s: layers[s.rpartition("/")[2]] for s in scopes if s.rpartition("/")[2] in layers}
+    above = {s[:i] for s in classes for i, c in enumerate(s) if c == "/"}
+    return {s: c for s, c in classes.items() if "/" in s or s in above or len(classes) > 1}
 
 
 def _find_scopes(names: Iterable[str]) -> set[str]:
