@@ -113,13 +113,25 @@ class Registry:
                 value = run_worker(Describe(spec, self._limits), Path(folder), spec.given)
         except CkptMetaError as error:
             last = self._listings.get(spec, _Listing())
-            files = {**last.files, **before}
-            return _Listing(last.builders, (error,), {p: stamp(p) for p in files} if files else {})
+            # What would mend it may be a file that is not there yet: whatever changes beside it is worth another try.
+            watched = {**last.files, **{p: stamp(p) for p in _list_beside(spec)}, **before}
+            return _Listing(last.builders, (error,), watched)
         return _Listing(
             tuple(BuilderDescription.from_json(b) for b in value["builders"]),
             tuple(CkptMetaError.from_json(p) for p in value["problems"]),
             {**{path: (mtime, size) for path, mtime, size in value["files"]}, **before},
         )
+
+
+def _list_beside(spec: Spec) -> list[str]:
+    """Return the folder that a SPEC's module is in, and the source files in it."""
+    parts = [] if spec.module is None else spec.module.split(".")[:-1]
+    folder = os.path.join(spec.folder, *parts)
+    try:
+        names = sorted(n for n in os.listdir(folder) if n.endswith(".py"))
+    except OSError:
+        names = []
+    return [folder, *(os.path.join(folder, n) for n in names[:500])]
 
 
 def merge_listings(

@@ -104,6 +104,8 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
 def check_confined(checkpoint: Checkpoint) -> None:
     """Make sure, right before they are read, that a checkpoint's files lie within its logdir.
 
+    Its index may name other shards than the listing did, so everything of its name is looked at.
+
     Raises:
         CkptMetaError: OUTSIDE_LOGDIR; CHECKPOINT_MISSING where a file has gone since it was listed.
     """
@@ -112,6 +114,9 @@ def check_confined(checkpoint: Checkpoint) -> None:
             raise CkptMetaError(
                 Code.CHECKPOINT_MISSING, f"{path} has gone since the logdir was scanned. Scan again (reload)."
             )
+    directory = os.path.dirname(os.path.abspath(checkpoint.prefix))
+    named = [os.path.join(directory, n) for n in os.listdir(directory) if n.startswith(checkpoint.name)]
+    for path in {*checkpoint.files, *named}:
         if not _is_within(os.path.realpath(path), checkpoint.root):
             raise CkptMetaError(Code.OUTSIDE_LOGDIR, f"{path} is a link that leads out of the logdir.")
 

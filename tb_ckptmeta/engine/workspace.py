@@ -31,7 +31,10 @@ DEFAULT_SECONDS = 600.0
 
 def default_memory() -> int:
     """Return how much memory a worker may take: half of the machine's, in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (ValueError, OSError):  # a platform that does not tell
+        return 8 << 30
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import tensorflow as tf
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker.objects import ModelObjects
-from tb_ckptmeta.worker.tensorflow_private import create_resource, initialize_resource
 from tb_ckptmeta.worker.structure import as_op_name
+from tb_ckptmeta.worker.tensorflow_private import create_resource, initialize_resource
 from tb_ckptmeta.worker.trace import Trace
 
 v1 = tf.compat.v1
@@ -37,8 +37,9 @@ class Flat:
 class Forward:
     """A trace, seen as a GraphDef cut to what its outputs need, and the variables it reads.
 
-    `outputs`: signature name -> tensor name. `captures`: name of a captured placeholder -> what was captured. `variables`: all of the model's, those the
-    graph reads under the names that their nodes get.
+    `outputs`: signature name -> tensor name. `captures`: name of a captured placeholder -> what was captured.
+    `variables`: all of the model's, those the graph reads under the names that their nodes get. `read_by`: name of a
+    captured placeholder -> index of its variable.
     """
 
     trace: Trace
@@ -175,8 +176,8 @@ def find_ancestors(graph_def: Any, names: Iterable[str]) -> set[str]:
 def _find_returned(graph_def: Any, trace: Trace) -> dict[str, str]:
     """Return signature name -> the tensor that is returned under it, TensorFlow's wrapping taken off.
 
-    `tf.function` returns each tensor through an Identity that waits, through a NoOp, for everything stateful. Where that
-    is nothing but reads of variables, the wait says nothing.
+    `tf.function` returns each tensor through an Identity that waits, through a NoOp, for everything stateful. Where
+    that is nothing but reads of variables, the wait says nothing.
     """
     nodes = {n.name: n for n in graph_def.node}
     found = {}

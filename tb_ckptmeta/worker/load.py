@@ -8,17 +8,18 @@ import os
 import random
 import sys
 import sysconfig
+import time
 from types import ModuleType
 from typing import Any
 
 import tb_ckptmeta
-from tb_ckptmeta.core.arguments import describe_parameters
 from tb_ckptmeta.core.builder import Registration, take_registrations
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Spec
 from tb_ckptmeta.worker.user_code import run_user_code
 
 SEED = 20240229
+_STARTED = time.time_ns()
 _OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
 
 
@@ -50,33 +51,28 @@ def load_builders(spec: Spec) -> tuple[Registration, ...]:
     """Import the module of a SPEC and return the builders it registers, in order.
 
     Raises:
-        CkptMetaError: MODULE_FAILED with the user's traceback; DUPLICATE_BUILDER naming both places.
+        CkptMetaError: MODULE_FAILED with the user's traceback.
     """
     take_registrations()
     run_user_code(f"{spec.given}", Code.MODULE_FAILED, lambda: _import_module(spec))
-    registrations = take_registrations()
-    by_name: dict[str, Registration] = {}
-    for registration in registrations:
-        other = by_name.setdefault(registration.name, registration)
-        if other is not registration:
-            raise CkptMetaError(
-                Code.DUPLICATE_BUILDER,
-                f"Two builders are called {registration.name!r}: {other.source} and {registration.source}. Rename one.",
-            )
-    return registrations
+    return take_registrations()
 
 
 def get_builder(spec: Spec, name: str) -> Registration:
     """Import the module of a SPEC and return one builder.
 
     Raises:
-        CkptMetaError: as `load_builders`; UNKNOWN_BUILDER, naming those there are.
+        CkptMetaError: as `load_builders`; UNKNOWN_BUILDER, naming those there are; DUPLICATE_BUILDER.
     """
     registrations = load_builders(spec)
-    for registration in registrations:
-        if registration.name == name:
-            describe_parameters(registration.function)
-            return registration
+    found = [r for r in registrations if r.name == name]
+    if len(found) > 1:
+        raise CkptMetaError(
+            Code.DUPLICATE_BUILDER,
+            f"Builder {name!r} is registered more than once: {' and '.join(r.source for r in found)}. Rename one.",
+        )
+    if found:
+        return found[0]
     names = ", ".join(sorted(r.name for r in registrations)) or "none"
     raise CkptMetaError(
         Code.UNKNOWN_BUILDER, f"{spec.given} registers no builder {name!r} (any more). It registers: {names}."
@@ -105,7 +101,9 @@ def list_files(spec: Spec) -> list[tuple[str, int, int]]:
             status = os.stat(path)
         except OSError:
             continue
-        listed.append((path, status.st_mtime_ns, status.st_size))
+        # Changed since this process began: which of the two it has imported is not known, so no stamp fits.
+        settled = status.st_mtime_ns < _STARTED
+        listed.append((path, status.st_mtime_ns if settled else -1, status.st_size))
     return listed
 
 
