@@ -34,8 +34,7 @@ def make_op_graph(title: str, rebuilt: Rebuilt, graph: bytes, contents: Contents
     keys = {rebuilt.variables[i].name: key for i, key in comparison.binding.items()}
     names = {v.name for v in rebuilt.variables}
     for node in graph_def.node:
-        if list(node.attr["_class"].list.s if "_class" in node.attr else ()) == [f"loc:@{node.name}".encode()]:
-            del node.attr["_class"]  # placed with itself: says nothing
+        _drop_empty_attributes(node)
         if node.op in _VARIABLE_OPS and node.name in names:
             _describe_variable(node, keys.get(node.name), contents)
         elif node.op == "Const" and node.attr["value"].tensor.ByteSize() > _MOST_CONSTANT_BYTES:
@@ -84,6 +83,16 @@ def make_error_graph(error: CkptMetaError) -> bytes:
     for number, line in enumerate(lines, 1):
         node.attr[f"{number:02d}"].s = _ascii(line).encode("ascii")
     return _as_text(graph_def)
+
+
+def _drop_empty_attributes(node: node_def_pb2.NodeDef) -> None:
+    """Drop what says nothing in the info card: empty texts and lists, and being placed with oneself."""
+    itself = [f"loc:@{node.name}".encode()]
+    for name, value in list(node.attr.items()):
+        kind = value.WhichOneof("value")
+        empty = (kind == "s" and not value.s) or (kind == "list" and not value.list.ByteSize())
+        if empty or name == "debug_name" or (name == "_class" and list(value.list.s) == itself):
+            del node.attr[name]
 
 
 def _describe_variable(node: node_def_pb2.NodeDef, key: str | None, contents: Contents) -> None:
