@@ -70,7 +70,7 @@ def describe_parameters(function: Callable[..., Any]) -> tuple[Parameter, ...]:
                 p.name,
                 annotation if annotation is not None else _type_name(scalar),
                 not has_default,
-                scalar,
+                None if isinstance(scalar, float) and not math.isfinite(scalar) else scalar,
                 optional or (has_default and p.default is None),
             )
         )
@@ -169,7 +169,8 @@ def _read_annotation(annotation: Any) -> tuple[str | None, bool]:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None)
     if text is None or not isinstance(annotation, (str, type)):
         text = str(annotation)
-    text = text.replace("typing.", "").replace(" ", "")
+    # With `from __future__ import annotations`, one that was a string already is quoted twice.
+    text = text.strip("'\"").replace("typing.", "").replace(" ", "")
     optional = False
     if text.startswith("Optional[") and text.endswith("]"):
         text, optional = text[len("Optional[") : -1], True

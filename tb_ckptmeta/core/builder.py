@@ -79,11 +79,11 @@ def builder(
         raise _invalid(f"builder name {name!r} must be printable, without '•', and at most 100 characters")
     patterns = (checkpoints,) if isinstance(checkpoints, str) else tuple(checkpoints)
     if not all(isinstance(p, str) and p for p in patterns):
-        raise _invalid(f"checkpoints= of builder {name!r} takes globs such as 'mlp/*', not {checkpoints!r}")
+        raise _invalid(f"builder {name!r}: checkpoints= takes globs such as 'mlp/*', not {checkpoints!r}")
     if keras not in (None, "3", "legacy"):
-        raise _invalid(f"keras= of builder {name!r} is '3', 'legacy' or None, not {keras!r}")
+        raise _invalid(f"builder {name!r}: keras= is '3', 'legacy' or None, not {keras!r}")
     if graph not in (None, True, False):
-        raise _invalid(f"graph= of builder {name!r} is True, False or None, not {graph!r}")
+        raise _invalid(f"builder {name!r}: graph= is True, False or None, not {graph!r}")
 
     def register(function: Function) -> Function:
         if not callable(function):

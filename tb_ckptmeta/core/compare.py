@@ -85,15 +85,14 @@ def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Co
 
 
 def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> Comparison:
-    walk = _attach(rebuilt, contents, saved)
-    notes: list[str] = []
+    walk, notes = _attach(rebuilt, contents, saved)
     held_by: dict[str, set[int]] = {}
     for node in walk.nodes:
         for attribute, key in saved.nodes[node].keys.items():
             if attribute != VALUE:
                 # Python state, a configuration, a table: the model knows it, the variables do not hold it.
                 held_by.setdefault(key, set()).add(node)
-    part = set(saved.reachable(walk.start)) if walk.binding or not walk.path else set()
+    part = set(saved.reachable(walk.start))
     own = bookkeeping.find_bookkeeping_nodes(saved, contents.tensors, walk.start, walk.nodes)
     bound_keys = set(walk.binding.values())
     model_keys = {key for node in part - own for key in saved.nodes[node].keys.values()}
@@ -102,24 +101,36 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -
     return _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
 
 
-def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> _Walk:
-    """Return the walk from the node of the checkpoint where the model binds most; the shallowest of several."""
+def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> tuple[_Walk, list[str]]:
+    """Return the walk from the node of the checkpoint where the model binds most; the shallowest of several.
+
+    Where the model fits several nodes that hold other values equally well, a note names them.
+    """
     best: _Walk | None = None
     best_score = (-1, -1)
+    twins: list[_Walk] = []
     for start, path in _attachments(saved):
         walk = _walk(rebuilt, saved, start, path)
         agree = sum(_agrees(rebuilt.variables[v], contents.tensors.get(k)) for v, k in walk.binding.items())
         score = (agree, len(walk.binding))
         if score > best_score:
-            best, best_score = walk, score
+            best, best_score, twins = walk, score, []
+        elif score == best_score and best is not None and set(walk.binding.values()) != set(best.binding.values()):
+            twins.append(walk)
     assert best is not None  # the root is always an attachment
     if not best.binding:
         # Nothing binds anywhere. What the model should have been is then most likely the root's only
         # child that holds variables and is no bookkeeping; without such a child, the root.
         likely = bookkeeping.find_likely_model(saved, contents.tensors)
         if likely is not None:
-            return _walk(rebuilt, saved, saved.nodes[0].children[likely], (likely,))
-    return best
+            return _walk(rebuilt, saved, saved.nodes[0].children[likely], (likely,)), []
+    if not twins:
+        return best, []
+    places = ["/".join(walk.path) or "its root" for walk in (best, *twins)]
+    return best, [
+        f"The model fits {len(places)} places of the checkpoint equally well, and was compared with the first: "
+        + _some(places)
+    ]
 
 
 def _attachments(saved: ObjectGraph) -> Iterable[tuple[int, tuple[str, ...]]]:

@@ -29,6 +29,8 @@ REBUILT = "rebuilt.json"
 EXPORT = "export.bin"
 INPUTS = "inputs.npz"
 REFERENCE = "reference.npz"
+TEMPORARY = "temporary"
+"""The folder that is the worker's `TMPDIR`."""
 
 
 @dataclass(frozen=True)

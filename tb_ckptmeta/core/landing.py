@@ -64,7 +64,7 @@ def _finish(temporary: Path, path: Path, overwrite: bool) -> None:
     except FileExistsError:
         raise output_exists(path) from None
     except OSError:  # a file system without hard links
-        if path.exists():
+        if os.path.lexists(path):
             raise output_exists(path) from None
         os.replace(temporary, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,16 +51,19 @@ def record(
     path = Path(directory) / FILE_NAME
     entry = {"checkpoints": checkpoints, "builder": builder, "arguments": dict(arguments or {})}
     new = _parse_entry(entry, str(path), 0)
-    old: list[RecordedPairing] = []
-    if path.exists():
-        old = list(parse_record(path.read_bytes(), str(path)))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = parse_record(path.read_bytes(), str(path)) if path.exists() else ()
+    except OSError as error:
+        raise CkptMetaError(
+            Code.OUTPUT_UNWRITABLE, f"The record {path} cannot be written: {error.strerror or error}."
+        ) from error
     kept = [p for p in old if p.checkpoints != new.checkpoints]
     document = {
         "pairings": [
             {"checkpoints": p.checkpoints, "builder": p.builder, "arguments": dict(p.arguments)} for p in [*kept, new]
         ]
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     land_bytes(text.encode("utf-8"), path, overwrite=True)
 
@@ -96,7 +100,8 @@ def _parse_entry(entry: Any, where: str, index: int) -> RecordedPairing:
     if not isinstance(arguments, dict):
         raise _invalid(where, f"{at}.arguments is no object")
     for name, value in arguments.items():
-        if not isinstance(name, str) or not (value is None or isinstance(value, (bool, int, float, str))):
+        finite = not isinstance(value, float) or math.isfinite(value)  # Python reads and writes NaN, JSON has none
+        if not isinstance(name, str) or not (value is None or isinstance(value, (bool, int, float, str))) or not finite:
             raise _invalid(where, f"{at}.arguments.{name} is no JSON scalar")
     return RecordedPairing(glob, builder, arguments)
 

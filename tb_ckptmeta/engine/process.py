@@ -16,7 +16,7 @@ from typing import Any
 
 import tb_ckptmeta
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, STEPS, Job, write_job
+from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, STEPS, TEMPORARY, Job, write_job
 
 # By path, for the worker may import nothing of the caller's and the caller nothing of the worker's.
 _MAIN = Path(tb_ckptmeta.__file__).with_name("worker") / "__main__.py"
@@ -66,7 +66,7 @@ def run_worker(
             stdin=subprocess.PIPE,
             stdout=guardian_output,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=_environment(folder),
             # Ctrl-C in a terminal is the caller's to handle; the worker ends when the caller does.
             start_new_session=True,
         )
@@ -110,9 +110,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
+    # What TensorFlow or user code leaves there (AutoGraph writes a module for each traced function) goes with the job.
+    temporary = folder / TEMPORARY
+    temporary.mkdir(exist_ok=True)
     return {
         **os.environ,
+        "TMPDIR": str(temporary),
         # On the CPU: a rebuild must not disturb a training on the same machine.
         "CUDA_VISIBLE_DEVICES": "-1",
         "KERAS_BACKEND": "tensorflow",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import threading
 from collections import OrderedDict
@@ -133,5 +134,7 @@ def write_contents(contents: Contents, folder: Path) -> None:
 def clear_folder(folder: Path) -> None:
     """Take a job's traces away, all but the checkpoint's contents, so that it can run again."""
     for path in folder.iterdir():
-        if path.name != CONTENTS:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != CONTENTS:
             path.unlink()

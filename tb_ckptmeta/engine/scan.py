@@ -32,12 +32,13 @@ _V1_NAME = re.compile(r"(?:.*[^a-zA-Z0-9])?ckpt-\d+", re.DOTALL)
 _KERAS = (".weights.h5", ".keras")
 # A save in several shards is first written to PREFIX_temp/part-00000-of-00002.*, then merged.
 _TEMPORARY_FOLDER = "_temp"
+_MOST_ALIASES = 16
 _PART = re.compile(r"part-\d{5}-of-\d{5}\.(?:index|data-\d{5}-of-\d{5})(?:\.tempstate\d+)?")
 
 _STEPS = (
     re.compile(r"-(\d+)$"),  # CheckpointManager, Saver
-    re.compile(r"[-_.](\d+)(?:\.ckpt|\.weights\.h5|\.keras)$"),  # ModelCheckpoint("cp-{epoch:04d}.ckpt")
     re.compile(r"[-_.](\d+)-\d+\.\d+(?:\.ckpt|\.weights\.h5|\.keras)?$"),  # "weights.{epoch}-{val_loss:.2f}"
+    re.compile(r"[-_.](\d+)(?:\.ckpt|\.weights\.h5|\.keras)$"),  # ModelCheckpoint("cp-{epoch:04d}.ckpt")
 )
 
 
@@ -51,11 +52,15 @@ class Logdir:
 
 @dataclass
 class ScanReport:
-    """What a scan found. `records`: run -> what its record says. `problems`: what could not be looked at."""
+    """What a scan found. `records`: folder -> what its record says. `problems`: what could not be looked at."""
 
     checkpoints: list[Checkpoint] = field(default_factory=list)
     records: dict[str, tuple[RecordedPairing, ...]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+
+    def find_records(self, checkpoint: Checkpoint) -> tuple[RecordedPairing, ...]:
+        """Return what the record beside a checkpoint says; of two logdirs, runs of one name have each their own."""
+        return self.records.get(os.path.dirname(checkpoint.prefix), ())
 
 
 def scan_logdirs(logdirs: Sequence[Logdir]) -> ScanReport:
@@ -75,7 +80,7 @@ def scan_logdirs(logdirs: Sequence[Logdir]) -> ScanReport:
             try:
                 if record.problem:
                     raise CkptMetaError(Code.INVALID_RECORD, f"{folder.path}: {record.problem}")
-                report.records[run or ROOT_RUN] = read_records(folder.path)
+                report.records[os.path.dirname(os.path.join(folder.path, FILE_NAME))] = read_records(folder.path)
             except CkptMetaError as error:
                 report.problems.append(error.message)
     report.checkpoints.sort(key=_order)
@@ -115,7 +120,8 @@ def check_confined(checkpoint: Checkpoint) -> None:
                 Code.CHECKPOINT_MISSING, f"{path} has gone since the logdir was scanned. Scan again (reload)."
             )
     directory = os.path.dirname(os.path.abspath(checkpoint.prefix))
-    named = [os.path.join(directory, n) for n in os.listdir(directory) if n.startswith(checkpoint.name)]
+    parts = (f"{checkpoint.name}.", f"{checkpoint.name}-")
+    named = [os.path.join(directory, n) for n in os.listdir(directory) if n.startswith(parts)]
     for path in {*checkpoint.files, *named}:
         if not _is_within(os.path.realpath(path), checkpoint.root):
             raise CkptMetaError(Code.OUTSIDE_LOGDIR, f"{path} is a link that leads out of the logdir.")
@@ -137,11 +143,19 @@ class _Folder:
 def _walk(path: str, root: str, problems: list[str]) -> Iterator[_Folder]:
     """Yield the folders below `path`, links that stay inside `root` followed, but none into its own parents."""
     stack: list[tuple[str, frozenset[str]]] = [(path, frozenset())]
+    aliases: dict[str, int] = {}
     while stack:
         here, parents = stack.pop()
         real = os.path.realpath(here)
         if real in parents:
             continue
+        if real != os.path.normpath(os.path.join(root, os.path.relpath(here, path))):
+            # Links to folders of links double with every step down.
+            aliases[real] = aliases.get(real, 0) + 1
+            if aliases[real] == _MOST_ALIASES + 1:
+                problems.append(f"{real} is reached by more than {_MOST_ALIASES} links; the others are not followed.")
+            if aliases[real] > _MOST_ALIASES:
+                continue
         folder = _read_folder(here, root, problems)
         if folder is None:
             continue

@@ -68,7 +68,7 @@ class Workspace:
         """List the checkpoints with their pairings; `complete` as in `pair`."""
         report = self.scan(max_age=max_age)
         return [
-            self._inspector.apply(c).with_pairing(pair(c, builders, report.records.get(c.run, ()), complete=complete))
+            self._inspector.apply(c).with_pairing(pair(c, builders, report.find_records(c), complete=complete))
             for c in report.checkpoints
         ]
 
@@ -115,7 +115,7 @@ class Workspace:
         """
         builders = self.registry.read()
         if pairing is None:
-            pairing = pair(checkpoint, builders, self.scan(max_age=60.0).records.get(checkpoint.run, ()))
+            pairing = pair(checkpoint, builders, self.scan(max_age=60.0).find_records(checkpoint))
         if builder is None:
             builder = _get_paired(checkpoint, pairing, builders)
         if arguments is None:

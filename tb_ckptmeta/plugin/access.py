@@ -80,7 +80,8 @@ class Access:
 def _split_host(host: str) -> str:
     """Return the name of `name:port`, `[::1]:port` without brackets."""
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        name, _, rest = host[1:].partition("]")
+        return name if not rest or rest.startswith(":") else host
     if host.count(":") > 1:  # an IPv6 address as --host takes it
         return host
     return host.partition(":")[0]

@@ -10,23 +10,28 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+# Protos and no eager tensors: the user's module may have turned eager execution off.
+_TensorProto = type(tf.make_tensor_proto(0))
+
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Save named tensors or arrays. Names may hold slashes, dtypes may be those that numpy's files lack."""
-    tensors = {name: tf.convert_to_tensor(value) for name, value in arrays.items()}
-    listing = json.dumps([[name, tensor.dtype.name] for name, tensor in tensors.items()])
+    values = [v.numpy() if hasattr(v, "numpy") else v for v in arrays.values()]
     blocks = {
-        f"t{i}": np.frombuffer(tf.io.serialize_tensor(tensor).numpy(), np.uint8)
-        for i, tensor in enumerate(tensors.values())
+        f"t{i}": np.frombuffer(tf.make_tensor_proto(value).SerializeToString(), np.uint8)
+        for i, value in enumerate(values)
     }
-    np.savez(path, listing=np.array(listing), **blocks)  # type: ignore[arg-type]
+    np.savez(path, names=np.array(json.dumps(list(arrays))), **blocks)  # type: ignore[arg-type]
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Load what `save_arrays` saved."""
     with np.load(path) as file:
-        listing = json.loads(str(file["listing"]))
-        return {
-            name: np.asarray(tf.io.parse_tensor(file[f"t{i}"].tobytes(), dtype).numpy())
-            for i, (name, dtype) in enumerate(listing)
-        }
+        names = json.loads(str(file["names"]))
+        return {name: _parse(file[f"t{i}"].tobytes()) for i, name in enumerate(names)}
+
+
+def _parse(content: bytes) -> np.ndarray[Any, Any]:
+    proto = _TensorProto()
+    proto.ParseFromString(content)
+    return np.asarray(tf.make_ndarray(proto))

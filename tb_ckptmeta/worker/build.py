@@ -173,8 +173,7 @@ def _unwrap_functions(model: Any) -> list[str]:
     that the weights had in it. Called through the Python function, the layer is traced anew.
     """
     unwrapped = []
-    layers = model._flatten_layers() if hasattr(model, "_flatten_layers") else [model]
-    for layer in layers:
+    for layer in keras_private.list_layers(model):
         function = getattr(getattr(type(layer), "call", None), "python_function", None)
         if function is not None:
             object.__setattr__(layer, "call", types.MethodType(function, layer))

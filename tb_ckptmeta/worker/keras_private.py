@@ -73,11 +73,19 @@ def enter_scopes_once() -> Iterator[None]:
         backend.name_scope = base
 
 
+def list_layers(model: Any) -> list[Any]:
+    """Return a Keras model and every layer below it."""
+    flatten = getattr(model, "_flatten_layers", None)
+    return list(flatten()) if flatten is not None else [model, *getattr(model, "layers", ())]
+
+
 def find_layer_classes(model: Any) -> Mapping[str, str]:
     """Return layer name -> class name for every layer below a Keras model, itself included."""
-    flatten = getattr(model, "_flatten_layers", None)
-    layers = list(flatten()) if flatten is not None else [model, *getattr(model, "layers", ())]
-    return {layer.name: type(layer).__name__ for layer in layers if isinstance(getattr(layer, "name", None), str)}
+    return {
+        layer.name: type(layer).__name__
+        for layer in list_layers(model)
+        if isinstance(getattr(layer, "name", None), str)
+    }
 
 
 def find_built_signature(model: Any) -> tuple[Any, ...] | None:

@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import sysconfig
+import tempfile
 import time
 from types import ModuleType
 from typing import Any
@@ -82,7 +83,8 @@ def get_builder(spec: Spec, name: str) -> Registration:
 def list_files(spec: Spec) -> list[tuple[str, int, int]]:
     """Return (path, time in nanoseconds, size) of the source files that building a model has imported.
 
-    Only user code: what stands in the installed libraries does not change while TensorBoard runs.
+    Only user code: what stands in the installed libraries does not change while TensorBoard runs, and what was
+    generated for this process alone (AutoGraph's modules) is no source.
     """
     installed = [sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")]
     files = {spec.path} if spec.path else set()
@@ -91,7 +93,7 @@ def list_files(spec: Spec) -> list[tuple[str, int, int]]:
         if not isinstance(path, str) or not path.endswith(".py"):
             continue
         path = os.path.abspath(path)
-        ours = path.startswith(_OURS)
+        ours = path.startswith((_OURS, tempfile.gettempdir() + os.sep))
         library = any(path.startswith(i + os.sep) for i in installed) and not _belongs(module, spec)
         if not ours and not library:
             files.add(path)

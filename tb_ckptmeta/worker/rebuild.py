@@ -31,6 +31,7 @@ from tb_ckptmeta.worker.metagraph import as_text, make_metagraph
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.trace import trace
+from tb_ckptmeta.worker.user_code import name_in_errors
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,15 @@ def rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, A
 
     The result is {"needs_allocation": [variable…]} where the builder reads values that it has not been given:
     it must run again, with memory for its variables.
+
+    Raises:
+        CkptMetaError: whatever keeps from it, naming the builder.
     """
+    with name_in_errors(f"Builder {job.source.builder!r}", job.source.builder):
+        return _rebuild(job, keras, folder, steps)
+
+
+def _rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, Any]:
     steps.begin("importing the builder")
     registration = get_builder(job.source.spec, job.source.builder)
     reads = Reads([])

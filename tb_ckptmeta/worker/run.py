@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ from tb_ckptmeta.core.job import RESULT, Check, Describe, Job, Rebuild, Referenc
 from tb_ckptmeta.worker.flavour import settle_keras, settle_module_keras
 from tb_ckptmeta.worker.load import import_tensorflow
 from tb_ckptmeta.worker.steps import Steps
-from tb_ckptmeta.worker.user_code import format_user_traceback
+from tb_ckptmeta.worker.user_code import describe_error
 
 
 def run(folder: Path) -> NoReturn:
@@ -36,9 +37,10 @@ def run(folder: Path) -> NoReturn:
     except BaseException as error:
         ours = CkptMetaError(
             Code.WORKER_FAILED,
-            f"The worker failed with {type(error).__name__}: {error}. This is a defect of tb_ckptmeta, or of "
+            f"The worker failed with {describe_error(error)}. This is a defect of tb_ckptmeta, or of "
             "its fit to the installed TensorFlow; please report it with the details.",
-            format_user_traceback(error),
+            # Whole, our frames included: this one is for us.
+            "".join(traceback.format_exception(error)),
         )
         result = {"error": ours.as_json()}
     temporary = folder / (RESULT + ".tmp")

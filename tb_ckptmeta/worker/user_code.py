@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import tb_ckptmeta
@@ -35,32 +35,52 @@ def run_user_code(what: str, code: Code, function: Callable[[], Result]) -> Resu
             format_user_traceback(error),
         ) from error
     except BaseException as error:
-        first = _first_line(error)
-        raise CkptMetaError(code, f"{what} raised {first}", format_user_traceback(error)) from error
+        raise CkptMetaError(code, f"{what} raised {describe_error(error)}", format_user_traceback(error)) from error
+
+
+@contextlib.contextmanager
+def name_in_errors(what: str, name: str) -> Iterator[None]:
+    """Begin the message of an error that does not say `name` with `what`."""
+    try:
+        yield
+    except CkptMetaError as error:
+        if repr(name) in error.message or f'"{name}"' in error.message:
+            raise
+        raise CkptMetaError(error.code, f"{what}: {error.message}", error.details) from error
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type and the first line of what it says, if it can say anything."""
+    try:
+        text = str(error).strip().partition("\n")[0]
+    except Exception:
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def format_user_traceback(error: BaseException) -> str:
     """Return the traceback as the user would have seen it: without our frames, the middle of long ones cut."""
-    lines = traceback.format_exception(type(error), error, _skip_ours(error.__traceback__))
+    lines = _skip_ours("".join(traceback.format_exception(error)).splitlines())
     heads = [i for i, line in enumerate(lines) if line.startswith("  File ")]
     if len(heads) > _MOST_FRAMES:
         first, last = heads[_MOST_FRAMES // 2], heads[-_MOST_FRAMES // 2]
-        left_out = f"  [... {len(heads) - _MOST_FRAMES} frames left out ...]\n"
+        left_out = f"  [... {len(heads) - _MOST_FRAMES} frames left out ...]"
         lines = [*lines[:first], left_out, *lines[last:]]
-    return "".join(lines).rstrip()
+    return "\n".join(lines)
 
 
-def _skip_ours(tb: TracebackType | None) -> TracebackType | None:
-    """Drop our frames wherever they stand, and those of the import system between us and the user."""
-    if tb is None:
-        return None
-    rest = _skip_ours(tb.tb_next)
-    name = tb.tb_frame.f_code.co_filename
-    if name.startswith((_OURS, "<frozen importlib")):
-        return rest
-    return TracebackType(rest, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
+def _skip_ours(lines: Iterable[str]) -> list[str]:
+    """Drop our frames wherever they stand, and those of the import system between us and the user.
 
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    From the text: in the traceback of a cause, and in what AutoGraph makes the message of an exception, they stand too.
+    """
+    kept: list[str] = []
+    depth: int | None = None
+    for line in lines:
+        text = line.lstrip()
+        if text.startswith((f'File "{_OURS}', 'File "<frozen importlib')):
+            depth = len(line) - len(text)
+        elif depth is None or (text and len(line) - len(text) <= depth):
+            depth = None
+            kept.append(line)
+    return kept
