@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import tb_ckptmeta
 from tb_ckptmeta.core.errors import CkptMetaError, Code
@@ -36,18 +37,18 @@ def run_demo(options: argparse.Namespace) -> int:
             _train(directory, runs, keras)
     builders = directory / "my_builders.py"
     print(f"The checkpoints are in {runs}, their builders in {builders}.")
-    if options.write_only:
-        return 0
+    if not options.write_only:
+        _become_tensorboard(runs, builders, options.port)
+    return 0
+
+
+def _become_tensorboard(runs: Path, builders: Path, port: str) -> NoReturn:
+    """Start TensorBoard in this process' place: whatever ends the demo ends it."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs)]
-    command += ["--ckptmeta_builders", str(builders), "--port", options.port]
+    command += ["--ckptmeta_builders", str(builders), "--port", port]
     print(f"Starting: tensorboard {' '.join(command[3:])}", flush=True)
-    process = subprocess.Popen(command)
-    try:
-        return 3 if process.wait() else 0
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait()
-        return 0
+    # TensorFlow's start-up messages would hide the one line that matters: the address.
+    os.execve(sys.executable, command, {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
 
 
 def _train(directory: Path, runs: Path, keras: str) -> None:
