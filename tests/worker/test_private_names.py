@@ -1,0 +1,37 @@
+"""The private names that we build on are there, and one that moved is named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SCRIPT = """
+import os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+from tb_ckptmeta.worker import keras_private, tensorflow_private
+from tb_ckptmeta.core.errors import CkptMetaError
+print(tensorflow_private.find_moved_names(), keras_private.find_moved_names())
+from tensorflow.python.trackable import base
+del base.Trackable._trackable_children
+print(tensorflow_private.find_moved_names())
+try:
+    tensorflow_private._require_names()
+except CkptMetaError as error:
+    print(error.code.value, "Trackable._trackable_children" in error.message)
+from keras.src import backend
+del backend.name_scope
+print(keras_private.find_moved_names())
+with keras_private.enter_scopes_once():
+    print("goes on")
+"""
+
+
+def test_private_names_are_there_and_a_moved_one_is_named() -> None:
+    ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == [
+        "[] []",
+        "['tensorflow.python.trackable.base.Trackable._trackable_children']",
+        "private_api_moved True",
+        "['keras.src.backend.name_scope']",
+        "goes on",
+    ]
