@@ -13,7 +13,8 @@ from tb_ckptmeta.core.compare import Comparison, compare
 from tb_ckptmeta.core.contents import DTYPE_NAMES, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import Rebuilt
-from tb_ckptmeta.engine.conceptual import graph_from_keras_config, graph_from_scopes
+from tb_ckptmeta.engine.conceptual_keras import graph_from_keras_config
+from tb_ckptmeta.engine.conceptual_scopes import graph_from_scopes
 
 # The dashboard asks for no limit, and a constant's values say nothing in a graph.
 _MOST_CONSTANT_BYTES = 1024
