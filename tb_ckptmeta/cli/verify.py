@@ -68,7 +68,7 @@ def _verify(
     try:
         choice = choose(workspace, builders, checkpoint, pairing, options)
     except CkptMetaError as error:
-        if error.code is Code.INVALID_ARGUMENTS and options.set:
+        if error.code is Code.INVALID_ARGUMENTS and (options.set or options.builder):
             raise
         return make_error_verdict(checkpoint.id, options.builder or pairing.builder, {}, error)
     return workspace.verify(choice, on_steps=progress.tell)

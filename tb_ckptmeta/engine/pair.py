@@ -10,27 +10,18 @@ from tb_ckptmeta.core.record import RecordedPairing
 from tb_ckptmeta.engine.registry import Builders
 
 
-def pair(
-    checkpoint: Checkpoint,
-    builders: Builders,
-    records: Sequence[RecordedPairing] = (),
-    *,
-    complete: bool = True,
-) -> Pairing:
-    """Return the pairing of a checkpoint of a logdir: as recorded beside it, else by pattern.
-
-    `complete`: all builders are known; False while they are still being read, when none is called missing.
-    """
+def pair(checkpoint: Checkpoint, builders: Builders, records: Sequence[RecordedPairing] = ()) -> Pairing:
+    """Return the pairing of a checkpoint of a logdir: as recorded beside it, else by pattern."""
     recorded = [r for r in records if matches(r.checkpoints, checkpoint.name)]
     if recorded:
-        return _pair_recorded(recorded, builders, complete)
+        return _pair_recorded(recorded, builders)
     claims = {
         name: pattern
         for name, builder in builders.by_name.items()
         for pattern in builder.description.checkpoints
         if matches(pattern, checkpoint.pattern_path)
     }
-    if not claims and not complete:
+    if not claims and not builders.complete:
         return Pairing(None, {}, "the builders are still being read", ())
     return _pair_claims(claims)
 
@@ -41,7 +32,7 @@ def pair_bare(
     """Return the pairing of a checkpoint given by its path: patterns match its tail, and an only builder needs none."""
     recorded = [r for r in records if matches(r.checkpoints, checkpoint.name)]
     if recorded:
-        return _pair_recorded(recorded, builders, True)
+        return _pair_recorded(recorded, builders)
     claims = {
         name: pattern
         for name, builder in builders.by_name.items()
@@ -53,12 +44,12 @@ def pair_bare(
     return _pair_claims(claims)
 
 
-def _pair_recorded(recorded: Sequence[RecordedPairing], builders: Builders, complete: bool) -> Pairing:
+def _pair_recorded(recorded: Sequence[RecordedPairing], builders: Builders) -> Pairing:
     first = recorded[0]
     if any((r.builder, r.arguments) != (first.builder, first.arguments) for r in recorded):
         names = tuple(dict.fromkeys(r.builder for r in recorded))
         return Pairing(None, {}, f"its record names several: {', '.join(names)}", names)
-    if complete and first.builder not in builders.by_name:
+    if builders.complete and first.builder not in builders.by_name:
         return Pairing(
             None,
             first.arguments,

@@ -20,6 +20,7 @@ from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, STEPS, TEMPORARY, Job, 
 
 # By path, for the worker may import nothing of the caller's and the caller nothing of the worker's.
 _MAIN = Path(tb_ckptmeta.__file__).with_name("worker") / "__main__.py"
+_OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
 _GUARDIAN_OUTPUT = "guardian.txt"
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 20.0
@@ -174,7 +175,7 @@ def _explain(job: Job, folder: Path, subject: str, steps: list[Step]) -> CkptMet
         return CkptMetaError(
             Code.WORKER_FAILED,
             f"{subject}: the worker process could not be watched to its end{doing}.",
-            _tail(_read(folder / _GUARDIAN_OUTPUT) + output),
+            _show(_read(folder / _GUARDIAN_OUTPUT) + output),
         )
     reason, number = ending["reason"], ending["signal"]
     if reason == "timeout":
@@ -182,26 +183,26 @@ def _explain(job: Job, folder: Path, subject: str, steps: list[Step]) -> CkptMet
             Code.BUILDER_TIMEOUT,
             f"{subject} was still at work after {job.limits.seconds:g} s{doing}, and was ended. If it needs "
             "longer, raise the time limit (--timeout, for TensorBoard --ckptmeta_timeout).",
-            _tail(output),
+            _show(output),
         )
     if reason == "memory":
         return CkptMetaError(
             Code.BUILDER_OUT_OF_MEMORY,
             f"{subject} took more than {job.limits.memory / 2**30:.3g} GiB of memory{doing}, and was ended. If it "
             "needs more, raise the limit (--memory-limit, for TensorBoard --ckptmeta_memory_limit).",
-            _tail(output),
+            _show(output),
         )
     if number is not None:
         try:
             name = signal.Signals(number).name
         except ValueError:
             name = f"signal {number}"
-        return CkptMetaError(Code.BUILDER_CRASHED, f"{subject} crashed its process with {name}{doing}.", _tail(output))
+        return CkptMetaError(Code.BUILDER_CRASHED, f"{subject} crashed its process with {name}{doing}.", _show(output))
     return CkptMetaError(
         Code.BUILDER_EXITED,
         f"{subject} ended its process with exit status {ending['status']}{doing}; a builder returns a model and "
         "leaves the process alone.",
-        _tail(output),
+        _show(output),
     )
 
 
@@ -212,6 +213,8 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _tail(text: str) -> str:
-    text = text.strip()
+def _show(output: str) -> str:
+    """Return the end of a worker's output; of the stack that its fault handler wrote, the user's frames."""
+    lines = output.strip().splitlines()
+    text = "\n".join(line for line in lines if not line.startswith((f'  File "{_OURS}', '  File "<frozen ')))
     return text if len(text) <= _MOST_DETAILS else "[…] " + text[-_MOST_DETAILS:]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
 from tb_ckptmeta.engine.process import run_worker
+
+
+_MOST_SECONDS = 120.0
+"""How long importing a module may take, whatever a rebuild may: nothing is built yet."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,14 @@ class RegisteredBuilder:
 
 @dataclass(frozen=True)
 class Builders:
-    """Every usable builder by name, and what is wrong with the others."""
+    """Every usable builder by name, and what is wrong with the others.
+
+    `complete`: every SPEC has been read; while one is not, no builder can be called missing.
+    """
 
     by_name: Mapping[str, RegisteredBuilder] = field(default_factory=dict)
     problems: tuple[CkptMetaError, ...] = ()
+    complete: bool = True
 
     def get(self, name: str) -> RegisteredBuilder:
         """Return the builder of that name.
@@ -65,16 +73,26 @@ class _Listing:
     files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """A SPEC that is being read, and since when."""
+
+    thread: threading.Thread
+    started: float = field(default_factory=time.monotonic)
+
+
 class Registry:
     """The registered builders of some SPECs, read again whenever a source file has changed.
 
-    After an error the last good list of a SPEC stays, and the error shows beside it. Safe for threads.
+    Each SPEC is read by a worker of its own, so that a module that hangs keeps no other one waiting. After an error
+    the last good list of a SPEC stays, and the error shows beside it. Safe for threads.
     """
 
     def __init__(self, specs: Sequence[Spec], limits: Limits) -> None:
         self._specs = tuple(specs)
-        self._limits = limits
+        self._limits = Limits(min(limits.seconds, _MOST_SECONDS), limits.memory)
         self._listings: dict[Spec, _Listing] = {}
+        self._readings: dict[Spec, _Reading] = {}
         self._lock = threading.Lock()
 
     @property
@@ -86,20 +104,47 @@ class Registry:
         """Whether every SPEC has been read at least once."""
         return all(spec in self._listings for spec in self._specs)
 
-    def read(self) -> Builders:
-        """Return the builders as the source files stand now; it takes a worker for each SPEC that has changed."""
+    @property
+    def state(self) -> str:
+        """ "none" without any SPEC, "loading" until every SPEC has been read once, then "ready"."""
+        return "none" if not self._specs else "ready" if self.is_loaded else "loading"
+
+    def read(self, patience: float | None = None) -> Builders:
+        """Return the builders as the source files stand now.
+
+        A SPEC that has changed is read again, and waited for until it has taken `patience` seconds; without end if that
+        is None. A SPEC that takes longer counts as it was last read, and goes on being read.
+        """
         with self._lock:
-            stale = [s for s in self._specs if not self._is_fresh(s)]
-            if stale:
-                with ThreadPoolExecutor(min(2, len(stale))) as pool:
-                    for spec, listing in zip(stale, pool.map(self._list, stale), strict=True):
-                        self._listings[spec] = listing
-            return merge_listings((s, self._listings[s].builders, self._listings[s].problems) for s in self._specs)
+            for spec in self._specs:
+                if spec not in self._readings and not self._is_fresh(spec):
+                    reading = _Reading(threading.Thread(target=self._read, args=(spec,), daemon=True))
+                    self._readings[spec] = reading
+                    reading.thread.start()
+            readings = list(self._readings.values())
+        for reading in readings:
+            if patience is None:
+                reading.thread.join()
+            else:
+                reading.thread.join(max(0.0, reading.started + patience - time.monotonic()))
+        return self.last()
 
     def last(self) -> Builders:
         """Return the builders as last read, without waiting for anything."""
         listings = dict(self._listings)
-        return merge_listings((s, listings[s].builders, listings[s].problems) for s in self._specs if s in listings)
+        read = [(s, listings[s].builders, listings[s].problems) for s in self._specs if s in listings]
+        return replace(merge_listings(read), complete=len(read) == len(self._specs))
+
+    def _read(self, spec: Spec) -> None:
+        try:
+            listing = self._list(spec)
+        except Exception as error:  # a full disk, say: whatever it is must not leave the SPEC unread for ever
+            message = f"{spec.given} could not be read: {type(error).__name__}: {error}."
+            # No stamp fits: the next one who asks tries again.
+            listing = _Listing((), (CkptMetaError(Code.WORKER_FAILED, message),), {spec.folder: (-1, -1)})
+        with self._lock:
+            self._listings[spec] = listing
+            del self._readings[spec]
 
     def _is_fresh(self, spec: Spec) -> bool:
         listing = self._listings.get(spec)

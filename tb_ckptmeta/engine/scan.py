@@ -32,8 +32,9 @@ _V1_NAME = re.compile(r"(?:.*[^a-zA-Z0-9])?ckpt-\d+", re.DOTALL)
 _KERAS = (".weights.h5", ".keras")
 # A save in several shards is first written to PREFIX_temp/part-00000-of-00002.*, then merged.
 _TEMPORARY_FOLDER = "_temp"
-_MOST_ALIASES = 16
 _PART = re.compile(r"part-\d{5}-of-\d{5}\.(?:index|data-\d{5}-of-\d{5})(?:\.tempstate\d+)?")
+
+_MOST_ALIASES = 16
 
 _STEPS = (
     re.compile(r"-(\d+)$"),  # CheckpointManager, Saver

@@ -47,12 +47,18 @@ class Choice:
 
 
 class Workspace:
-    """Logdirs and builders, and all that can be done with them. Safe for threads."""
+    """Logdirs and builders, and all that can be done with them. Safe for threads.
 
-    def __init__(self, logdirs: Sequence[Logdir], specs: Sequence[Spec], limits: Limits, workers: int = 2) -> None:
+    `patience`: how many seconds a SPEC that is being read is waited for; None waits to the end.
+    """
+
+    def __init__(
+        self, logdirs: Sequence[Logdir], specs: Sequence[Spec], limits: Limits, *, patience: float | None = None
+    ) -> None:
+        self._patience = patience
         self.logdirs = tuple(logdirs)
         self.registry = Registry(specs, limits)
-        self._rebuilder = Rebuilder(limits, workers)
+        self._rebuilder = Rebuilder(limits)
         self._inspector = Inspector()
         self._scan_lock = threading.Lock()
         self._scanned: tuple[float, ScanReport] | None = None
@@ -64,12 +70,11 @@ class Workspace:
                 self._scanned = (time.monotonic(), scan_logdirs(self.logdirs))
             return self._scanned[1]
 
-    def list_checkpoints(self, builders: Builders, *, complete: bool = True, max_age: float = 0.0) -> list[Checkpoint]:
-        """List the checkpoints with their pairings; `complete` as in `pair`."""
+    def list_checkpoints(self, builders: Builders, *, max_age: float = 0.0) -> list[Checkpoint]:
+        """List the checkpoints with their pairings."""
         report = self.scan(max_age=max_age)
         return [
-            self._inspector.apply(c).with_pairing(pair(c, builders, report.find_records(c), complete=complete))
-            for c in report.checkpoints
+            self._inspector.apply(c).with_pairing(pair(c, builders, report.find_records(c))) for c in report.checkpoints
         ]
 
     def get_checkpoint(self, id: str) -> Checkpoint:
@@ -111,9 +116,10 @@ class Workspace:
         Without arguments the paired builder gets the recorded ones.
 
         Raises:
-            CkptMetaError: UNKNOWN_BUILDER, NO_BUILDER, AMBIGUOUS_PAIRING, INVALID_ARGUMENTS.
+            CkptMetaError: UNKNOWN_BUILDER, NO_BUILDER, AMBIGUOUS_PAIRING, INVALID_ARGUMENTS; as the SPECs' modules
+                fail, where that leaves no builder at all.
         """
-        builders = self.registry.read()
+        builders = self.registry.read(self._patience)
         if pairing is None:
             pairing = pair(checkpoint, builders, self.scan(max_age=60.0).find_records(checkpoint))
         if builder is None:
@@ -185,8 +191,11 @@ def _get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) ->
         )
     if pairing.claims:
         builders.get(pairing.claims[0])  # a recorded builder that is not registered: says what is
-    broken = "".join(f" {p.message}" for p in builders.problems)
     names = ", ".join(sorted(builders.by_name))
+    if builders.problems and not names:  # then that is what is wrong, and not the pairing
+        first, *others = builders.problems
+        raise CkptMetaError(first.code, " ".join(p.message for p in (first, *others)), first.details)
+    broken = "".join(f" {p.message}" for p in builders.problems)
     raise CkptMetaError(
         Code.NO_BUILDER,
         f"Checkpoint {checkpoint.name} has no builder: {pairing.reason}. "

@@ -91,7 +91,8 @@ def respond_error(error: CkptMetaError) -> Response:
 def respond_file(made: Made, close: Callable[[], None] | None = None) -> Response:
     """Answer with a file as an attachment; `close` is called once it has been sent."""
     file = made.path.open("rb")
-    response = Response(FileWrapper(file), content_type=made.media_type, direct_passthrough=True)
+    # Not passed through directly: werkzeug then calls nothing on close.
+    response = Response(FileWrapper(file), content_type=made.media_type)
     response.call_on_close(file.close)
     if close is not None:
         response.call_on_close(close)

@@ -16,8 +16,7 @@ from tb_ckptmeta.engine.scan import Logdir
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS, Workspace, default_memory
 from tb_ckptmeta.plugin.access import Access
-from tb_ckptmeta.plugin.builders import BuilderLoading
-from tb_ckptmeta.plugin.overlay import GraphsOverlay
+from tb_ckptmeta.plugin.overlay import PATIENCE_SECONDS, GraphsOverlay
 from tb_ckptmeta.plugin.plugin import CkptMetaPlugin
 
 logger = tb_logging.get_logger()
@@ -88,16 +87,15 @@ class CkptMetaLoader(base_plugin.TBLoader):  # type: ignore[misc]
             float(getattr(flags, "ckptmeta_timeout", DEFAULT_SECONDS)),
             int(float(getattr(flags, "ckptmeta_memory_limit", default_memory() / 2**30)) * 2**30),
         )
-        workspace = Workspace(find_logdirs(context.logdir, flags), specs, limits)
+        workspace = Workspace(find_logdirs(context.logdir, flags), specs, limits, patience=PATIENCE_SECONDS)
         access = Access(getattr(flags, "host", None), getattr(flags, "ckptmeta_allowed_hosts", ()))
-        loading = BuilderLoading(workspace.registry)
-        overlay = GraphsOverlay(workspace, access, loading)
+        overlay = GraphsOverlay(workspace, access)
         problem = overlay.attach(_find_graphs_plugin(context))
         if problem:
             logger.warning("ckptmeta: %s", problem)
         # Begun now, so that it is done when a browser has come.
-        loading.begin()
-        return CkptMetaPlugin(workspace, access, overlay, loading)
+        workspace.registry.read(patience=0.0)
+        return CkptMetaPlugin(workspace, access, overlay)
 
 
 def find_logdirs(logdir: str | None, flags: Any) -> list[Logdir]:

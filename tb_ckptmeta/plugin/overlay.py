@@ -27,7 +27,6 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.display import make_conceptual_graph, make_error_graph, make_op_graph
 from tb_ckptmeta.engine.workspace import Choice, Workspace
 from tb_ckptmeta.plugin.access import Access
-from tb_ckptmeta.plugin.builders import BuilderLoading
 
 logger = tb_logging.get_logger()
 
@@ -37,7 +36,8 @@ FOCUS = "ckpt"
 
 _WAIT_SECONDS = 60.0
 """A browser opens six connections to a host: graphs that take longer must not keep them all."""
-_LOADING_SECONDS = 30.0
+PATIENCE_SECONDS = 30.0
+"""How long a page waits for a builders' module that is being read; most take the time of TensorFlow's import."""
 _MOST_OPENED = 200
 
 App = Callable[[Any, Any], Any]
@@ -66,11 +66,10 @@ class Shown:
 class GraphsOverlay:
     """Our runs in the stock Graphs plugin. Safe for threads."""
 
-    def __init__(self, workspace: Workspace, access: Access, loading: BuilderLoading) -> None:
+    def __init__(self, workspace: Workspace, access: Access) -> None:
         self.problem = "The overlay is not attached."
         self._workspace = workspace
         self._access = access
-        self._loading = loading
         self._lock = threading.Lock()
         self._opened: dict[str, Shown] = {}
         self._named: dict[str, Shown] = {}
@@ -112,11 +111,11 @@ class GraphsOverlay:
             self._named[shown.run] = shown
         return shown
 
-    def list_shown(self, wait: float) -> dict[str, Shown]:
+    def list_shown(self, patience: float) -> dict[str, Shown]:
         """Return run -> graph: the newest paired checkpoint of each run and builder, and what was opened."""
-        builders, complete = self._loading.read(wait)
+        builders = self._workspace.registry.read(patience)
         newest: dict[tuple[str, str], Checkpoint] = {}
-        for checkpoint in self._workspace.list_checkpoints(builders, complete=complete, max_age=2.0):
+        for checkpoint in self._workspace.list_checkpoints(builders, max_age=2.0):
             builder = checkpoint.pairing.builder
             # What was never written to its end has no graph to show.
             if builder is not None and checkpoint.state in ("listed", "complete"):
@@ -130,9 +129,11 @@ class GraphsOverlay:
     def _has_something(self) -> bool:
         if self._opened:
             return True
-        builders, complete = self._loading.read()
+        builders = self._workspace.registry.read(patience=0.0)
+        if builders.complete and not builders.by_name:
+            return False
         # Until the builders are known, where there are checkpoints there will be graphs.
-        return (not complete or bool(builders.by_name)) and bool(self._workspace.scan(max_age=5.0).checkpoints)
+        return bool(self._workspace.scan(max_age=5.0).checkpoints)
 
     def _find(self, run: str | None) -> Shown | None:
         with self._lock:
@@ -153,9 +154,6 @@ class GraphsOverlay:
             if not isinstance(checkpoint, str) or not isinstance(builder, str) or not isinstance(arguments, dict):
                 return None
             found = self._workspace.get_checkpoint(checkpoint)
-            builders, complete = self._loading.read(_LOADING_SECONDS)
-            if complete and builder not in builders.by_name:
-                return None
             choice = self._workspace.choose(found, builder, arguments)
         except (ValueError, TypeError, binascii.Error, UnicodeError, CkptMetaError):
             return None
@@ -176,7 +174,7 @@ class GraphsOverlay:
                 focus = self._focus(request)
                 if focus is not None:
                     runs = {}
-                for shown in [focus] if focus is not None else self.list_shown(_LOADING_SECONDS).values():
+                for shown in [focus] if focus is not None else self.list_shown(PATIENCE_SECONDS).values():
                     # A user's own run of this very name stays what it is.
                     runs.setdefault(shown.run, _describe(shown))
             except Exception:

@@ -20,7 +20,6 @@ from tb_ckptmeta.engine.jobs import Jobs, Made
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.workspace import Choice, Workspace
 from tb_ckptmeta.plugin.access import Access
-from tb_ckptmeta.plugin.builders import BuilderLoading
 from tb_ckptmeta.plugin.http import App, make_app, read_json, respond_file, respond_json
 from tb_ckptmeta.plugin.overlay import GraphsOverlay
 
@@ -34,11 +33,10 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
 
     plugin_name = "ckptmeta"
 
-    def __init__(self, workspace: Workspace, access: Access, overlay: GraphsOverlay, loading: BuilderLoading) -> None:
+    def __init__(self, workspace: Workspace, access: Access, overlay: GraphsOverlay) -> None:
         self._workspace = workspace
         self._access = access
         self._overlay = overlay
-        self._loading = loading
         self._jobs = Jobs()
         self._activity = _Activity(workspace)
 
@@ -76,23 +74,24 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return Response(content, content_type="text/javascript; charset=utf-8", headers={"Cache-Control": "no-cache"})
 
     def _serve_checkpoints(self, request: Request) -> Response:
-        builders, complete = self._loading.read()
-        checkpoints = self._workspace.list_checkpoints(builders, complete=complete)
+        registry = self._workspace.registry
+        checkpoints = self._workspace.list_checkpoints(registry.read(patience=0.0))
         return respond_json(
             {
                 "logdirs": [{"name": d.name, "path": d.path} for d in self._workspace.logdirs],
                 "checkpoints": [c.as_json() for c in checkpoints],
                 "problems": self._workspace.scan(max_age=60.0).problems,
-                "builders": {"state": self._loading.state},
+                "builders": {"state": registry.state},
                 "graphs": {"attached": not self._overlay.problem, "problem": self._overlay.problem},
             }
         )
 
     def _serve_builders(self, request: Request) -> Response:
-        builders, _ = self._loading.read()
+        registry = self._workspace.registry
+        builders = registry.read(patience=0.0)
         return respond_json(
             {
-                "state": self._loading.state,
+                "state": registry.state,
                 "builders": [b.as_json() for b in builders.by_name.values()],
                 "problems": [p.as_json() for p in builders.problems],
             }
