@@ -6,11 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import Limits
 from tb_ckptmeta.engine.registry import Builders
-from tb_ckptmeta.engine.scan import Logdir
-from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
-from tb_ckptmeta.engine.workspace import Workspace
+from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
 
 def make_workspace(options: argparse.Namespace, logdirs: Sequence[str] = ()) -> Workspace:
@@ -19,9 +16,8 @@ def make_workspace(options: argparse.Namespace, logdirs: Sequence[str] = ()) -> 
     Raises:
         CkptMetaError: BAD_REQUEST for a SPEC that names nothing.
     """
-    specs = [*parse_specs(options.builders), *find_installed_specs()]
-    limits = Limits(options.timeout, int(options.memory_limit * 2**30))
-    return Workspace([Logdir("", path) for path in logdirs], specs, limits)
+    memory = int(options.memory_limit * 2**30)
+    return open_workspace(*logdirs, builders=options.builders, seconds=options.timeout, memory=memory)
 
 
 def find_explicit(builders: Builders) -> list[str]:

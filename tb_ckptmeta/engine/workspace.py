@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
 from tb_ckptmeta.engine.scan import Logdir, ScanReport, scan_logdirs
+from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.verify import make_error_verdict, verify
 
 DEFAULT_SECONDS = 600.0
@@ -35,6 +36,27 @@ def default_memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (ValueError, OSError):  # a platform that does not tell
         return 8 << 30
+
+
+def open_workspace(
+    *logdirs: str,
+    builders: Iterable[str] = (),
+    seconds: float = DEFAULT_SECONDS,
+    memory: int | None = None,
+) -> Workspace:
+    """Return a workspace over some logdirs, with the builders of SPECs and of installed packages.
+
+    Args:
+        builders: SPECs, each a module name or the path of a `.py` file.
+        seconds: how long one worker process may take.
+        memory: how many bytes of memory one worker process may take; None is half of the machine's.
+
+    Raises:
+        CkptMetaError: BAD_REQUEST for a SPEC that names nothing.
+    """
+    limits = Limits(seconds, default_memory() if memory is None else memory)
+    specs = [*parse_specs(builders), *find_installed_specs()]
+    return Workspace([Logdir("", path) for path in logdirs], specs, limits)
 
 
 @dataclass(frozen=True)
