@@ -15,7 +15,6 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
 from tb_ckptmeta.engine.process import run_worker
 
-
 _MOST_SECONDS = 120.0
 """How long importing a module may take, whatever a rebuild may: nothing is built yet."""
 
