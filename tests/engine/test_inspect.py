@@ -1,0 +1,218 @@
+"""Reading a listed checkpoint: its format, its true state, and when it is read again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tb_ckptmeta.core.checkpoint import Checkpoint
+from tb_ckptmeta.core.contents import Contents, ObjectGraph, ObjectNode
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine import inspect as inspect_module
+from tb_ckptmeta.engine.inspect import Inspector, find_keras
+from tb_ckptmeta.engine.scan import Logdir, scan_logdirs
+
+
+@pytest.fixture
+def runs(demo_runs: Path, tmp_path: Path) -> Path:
+    """A copy of one checkpoint of each of the demo's runs."""
+    for path in demo_runs.glob("*/*-10.*"):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / path.parent.name)
+    return tmp_path
+
+
+def scan(runs: Path) -> dict[str, Checkpoint]:
+    return {c.run: c for c in scan_logdirs([Logdir("", str(runs))]).checkpoints}
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The prefixes that have been read from disk."""
+    read: list[str] = []
+    actual = inspect_module.read_contents
+
+    def read_contents(prefix: str) -> Contents:
+        read.append(prefix)
+        return actual(prefix)
+
+    monkeypatch.setattr(inspect_module, "read_contents", read_contents)
+    return read
+
+
+def code_of(inspector: Inspector, checkpoint: Checkpoint) -> Code:
+    with pytest.raises(CkptMetaError) as caught:
+        inspector.read(checkpoint)
+    return caught.value.code
+
+
+def cut(path: str, size: int) -> None:
+    with open(path, "r+b") as file:
+        file.truncate(size)
+
+
+# --- what it finds
+
+
+def test_inspector_reads_format_and_keras_of_each_kind(runs: Path) -> None:
+    inspector, found = Inspector(), scan(runs)
+    contents = {run: inspector.read(c) for run, c in found.items()}
+    assert {r: c.format for r, c in contents.items()} == {"mlp": "object", "custom": "object", "scoped": "name"}
+    assert {r: find_keras(c) for r, c in contents.items()} == {"mlp": "3", "custom": "3", "scoped": None}
+    applied = [inspector.apply(c) for c in found.values()]
+    assert {(c.run, c.format, c.state, c.problem) for c in applied} == {
+        ("mlp", "object", "complete", ""),
+        ("custom", "object", "complete", ""),
+        ("scoped", "name", "complete", ""),
+    }
+
+
+def test_inspector_before_any_reading_applies_nothing(runs: Path) -> None:
+    checkpoint = scan(runs)["mlp"]
+    assert Inspector().apply(checkpoint) is checkpoint
+
+
+def test_inspector_of_a_truncated_index_calls_it_corrupt(runs: Path) -> None:
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    cut(checkpoint.prefix + ".index", 100)
+    assert code_of(inspector, checkpoint) is Code.CHECKPOINT_CORRUPT
+    applied = inspector.apply(checkpoint)
+    assert (applied.state, applied.format) == ("corrupt", None)
+    assert "ckpt-10.index" in applied.problem
+
+
+def test_inspector_of_a_truncated_shard_calls_it_corrupt(runs: Path) -> None:
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    cut(checkpoint.prefix + ".data-00000-of-00001", 100)
+    assert code_of(inspector, checkpoint) is Code.CHECKPOINT_CORRUPT
+    assert inspector.apply(checkpoint).state == "corrupt"
+
+
+def test_inspector_of_a_shard_that_has_gone_says_so(runs: Path) -> None:
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    os.unlink(checkpoint.prefix + ".data-00000-of-00001")
+    assert code_of(inspector, checkpoint) is Code.CHECKPOINT_MISSING
+    assert inspector.apply(checkpoint).state == "incomplete"
+    # Listed again, the names show it, and nothing is read.
+    again = scan(runs)["mlp"]
+    assert again.state == "incomplete"
+    assert code_of(Inspector(), again) is Code.CHECKPOINT_INCOMPLETE
+
+
+def test_inspector_of_a_checkpoint_deleted_since_the_scan_says_so(runs: Path) -> None:
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    shutil.rmtree(runs / "mlp")
+    assert code_of(inspector, checkpoint) is Code.CHECKPOINT_MISSING
+    assert inspector.apply(checkpoint).state == "incomplete"
+
+
+def test_inspector_of_a_link_out_reads_nothing(runs: Path, readings: list[str]) -> None:
+    checkpoint = scan(runs)["mlp"]
+    index = Path(checkpoint.prefix + ".index")
+    outside = runs.parent / (runs.name + "-outside")
+    index.rename(outside)
+    index.symlink_to(outside)
+    assert code_of(Inspector(), checkpoint) is Code.OUTSIDE_LOGDIR
+    listed = scan(runs)["mlp"]
+    assert listed.state == "unreadable"
+    assert code_of(Inspector(), listed) is Code.CHECKPOINT_UNREADABLE
+    assert readings == []
+
+
+def test_inspector_of_an_incomplete_checkpoint_reads_nothing(runs: Path, readings: list[str]) -> None:
+    checkpoint = scan(runs)["mlp"]
+    os.unlink(checkpoint.prefix + ".index")
+    inspector, listed = Inspector(), scan(runs)["mlp"]
+    assert code_of(inspector, listed) is Code.CHECKPOINT_INCOMPLETE
+    assert readings == []
+    applied = inspector.apply(listed)
+    assert applied.state == "incomplete"
+    assert "ckpt-10.index is missing" in applied.problem
+
+
+@pytest.mark.parametrize(("name", "format"), [("m.weights.h5", "keras-weights"), ("m.keras", "keras")])
+def test_inspector_of_a_keras_file_says_what_to_do_and_keeps_its_state(
+    tmp_path: Path, name: str, format: str, readings: list[str]
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    inspector, checkpoint = Inspector(), scan(tmp_path)["."]
+    with pytest.raises(CkptMetaError, match=r"tf\.train\.Checkpoint") as caught:
+        inspector.read(checkpoint)
+    assert caught.value.code is Code.UNSUPPORTED_CHECKPOINT
+    applied = inspector.apply(checkpoint)
+    assert (applied.format, applied.state, applied.problem, readings) == (format, "listed", "", [])
+
+
+# --- when it is read again
+
+
+def test_inspector_of_an_unchanged_checkpoint_reads_it_once(runs: Path, readings: list[str]) -> None:
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    first = inspector.read(checkpoint)
+    assert inspector.read(scan(runs)["mlp"]) is first
+    assert readings == [checkpoint.prefix]
+
+
+def test_inspector_of_a_checkpoint_that_was_written_again_reads_it_again(runs: Path, readings: list[str]) -> None:
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    first = inspector.read(checkpoint)
+    for suffix in (".index", ".data-00000-of-00001"):
+        shutil.copyfile(runs / "custom" / f"ckpt-10{suffix}", checkpoint.prefix + suffix)
+    # What was found out about the older one is not told of the newer.
+    assert inspector.apply(checkpoint).state == "listed"
+    second = inspector.read(checkpoint)
+    assert second.fingerprint != first.fingerprint
+    assert len(readings) == 2
+
+
+def test_inspector_of_a_checkpoint_that_was_mended_reads_it_again(runs: Path) -> None:
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    whole = Path(checkpoint.prefix + ".index").read_bytes()
+    cut(checkpoint.prefix + ".index", 100)
+    assert code_of(inspector, checkpoint) is Code.CHECKPOINT_CORRUPT
+    Path(checkpoint.prefix + ".index").write_bytes(whole)
+    inspector.read(checkpoint)
+    assert inspector.apply(checkpoint).state == "complete"
+
+
+def test_inspector_of_more_checkpoints_than_it_keeps_forgets_the_oldest(
+    runs: Path, readings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspect_module, "_MOST_KEPT", 2)
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    for number in (1, 2, 3, 3, 2, 1):
+        inspector.read(replace(checkpoint, id=str(number)))
+    assert len(readings) == 4
+    assert inspector.apply(replace(checkpoint, id="1")).state == "complete"
+
+
+# --- which Keras
+
+
+def graph_of(edges: Iterable[str]) -> Contents:
+    return Contents("object", {}, ObjectGraph((ObjectNode(dict.fromkeys(edges, 0), {}),)))
+
+
+@pytest.mark.parametrize(
+    ("edges", "expected"),
+    [
+        (["model", "_functional", "_operations"], "3"),
+        (["dense1", "_kernel", "bias"], "3"),
+        (["model", "layer_with_weights-0", "kernel"], "legacy"),
+        (["layer-0"], "legacy"),
+        (["dense1", "kernel", "bias"], "legacy"),
+        (["w", "b"], None),
+        ([], None),
+    ],
+)
+def test_find_keras_of_an_object_graph_goes_by_its_edges(edges: list[str], expected: str | None) -> None:
+    assert find_keras(graph_of(edges)) == expected
+
+
+def test_find_keras_of_a_name_based_checkpoint_is_unknown() -> None:
+    assert find_keras(Contents("name", {})) is None

@@ -1,0 +1,721 @@
+"""Scans of directory trees: every layout by its names alone, and trees that mean harm."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tb_ckptmeta.core.checkpoint import Checkpoint
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.record import FILE_NAME, MAX_BYTES
+from tb_ckptmeta.engine import scan as scan_module
+from tb_ckptmeta.engine.scan import (
+    Logdir,
+    ScanReport,
+    check_confined,
+    find_by_prefix,
+    parse_step,
+    read_records,
+    scan_logdirs,
+)
+
+
+@pytest.fixture
+def logdir(tmp_path: Path) -> Path:
+    path = tmp_path / "logdir"
+    path.mkdir()
+    return path
+
+
+def touch(folder: Path, *names: str) -> None:
+    """Write empty files of one byte each, with the folders they need."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+
+
+def v2(prefix: str, shards: int = 1) -> list[str]:
+    return [f"{prefix}.index", *(f"{prefix}.data-{i:05d}-of-{shards:05d}" for i in range(shards))]
+
+
+def scan(*logdirs: Path | Logdir) -> ScanReport:
+    return scan_logdirs([p if isinstance(p, Logdir) else Logdir("", str(p)) for p in logdirs])
+
+
+def only(report: ScanReport) -> Checkpoint:
+    (checkpoint,) = report.checkpoints
+    return checkpoint
+
+
+def listed(report: ScanReport) -> list[tuple[str, str]]:
+    return [(c.run, c.name) for c in report.checkpoints]
+
+
+# --- layouts
+
+
+def test_scan_of_an_empty_or_absent_logdir_finds_nothing(logdir: Path) -> None:
+    for path in (logdir, logdir / "absent"):
+        assert scan(path) == ScanReport()
+
+
+def test_scan_of_a_checkpoint_gives_everything_that_names_show(logdir: Path) -> None:
+    (logdir / "mlp").mkdir()
+    (logdir / "mlp" / "ckpt-1000.index").write_bytes(b"12345")
+    (logdir / "mlp" / "ckpt-1000.data-00000-of-00001").write_bytes(b"1234567")
+    os.utime(logdir / "mlp" / "ckpt-1000.index", (1.0, 2000.5))
+    os.utime(logdir / "mlp" / "ckpt-1000.data-00000-of-00001", (1.0, 1000.0))
+    found = only(scan(logdir))
+    prefix = str(logdir / "mlp" / "ckpt-1000")
+    assert found.files == (f"{prefix}.index", f"{prefix}.data-00000-of-00001")
+    assert {**found.as_json(), "id": ""} == {
+        "id": "",
+        "run": "mlp",
+        "name": "ckpt-1000",
+        "prefix": prefix,
+        "step": 1000,
+        "bytes": 12,
+        "modified": 2000.5,
+        "format": None,
+        "state": "listed",
+        "problem": "",
+        "pairing": {"builder": None, "arguments": {}, "reason": "", "claims": []},
+    }
+    assert (found.pattern_path, found.root) == ("mlp/ckpt-1000", str(logdir))
+
+
+@pytest.mark.parametrize(
+    ("files", "name"),
+    [
+        (v2("ckpt-1"), "ckpt-1"),
+        (v2("ckpt-1", 3), "ckpt-1"),
+        ([*v2("model.ckpt-30"), "model.ckpt-30.meta"], "model.ckpt-30"),
+        (v2("cp-0004.ckpt"), "cp-0004.ckpt"),
+        (v2("weights"), "weights"),
+        (["model.ckpt-30", "model.ckpt-30.meta"], "model.ckpt-30"),
+        (["anything", "anything.meta"], "anything"),
+        (["ckpt-7"], "ckpt-7"),
+        (["ckpt-7-00000-of-00002", "ckpt-7-00001-of-00002"], "ckpt-7"),
+        (["old-00000-of-00001", "old.meta"], "old"),
+        (["m.weights.h5"], "m.weights.h5"),
+        (["m.keras"], "m.keras"),
+        (v2("a b"), "a b"),
+        (v2("größe-1"), "größe-1"),
+        (v2("line\nbreak-1"), "line\nbreak-1"),
+        (v2("<b>&'\"-1"), "<b>&'\"-1"),
+        (v2("x.index"), "x.index"),
+        (v2("-1"), "-1"),
+        (v2(".hidden"), ".hidden"),
+    ],
+)
+def test_scan_of_a_whole_layout_lists_one_checkpoint(logdir: Path, files: list[str], name: str) -> None:
+    touch(logdir, *files)
+    found = only(scan(logdir))
+    assert (found.name, found.state, found.problem, found.run) == (name, "listed", "", ".")
+    assert found.prefix == str(logdir / name)
+    assert sorted(os.path.basename(f) for f in found.files) == sorted(f for f in files if not f.endswith(".meta"))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["checkpoint"],
+        ["events.out.tfevents.1.host"],
+        ["model.meta"],
+        ["train-00000-of-00010", "train-00001-of-00010"],
+        ["data.tfrecord-00000-of-00001"],
+        ["ckpt", "ckptmeta.txt", "model.h5", "notes.txt"],
+        [".index", ".weights.h5", ".keras", ".data-00000-of-00001"],
+        ["x.data-0-of-1", "x.data-00000-of-00001.bak", "x.index.bak"],
+        ["ckpt-1.txt", "ckpt-x"],
+    ],
+)
+def test_scan_of_files_that_are_no_checkpoint_lists_none(logdir: Path, files: list[str]) -> None:
+    touch(logdir, *files)
+    report = scan(logdir)
+    assert (report.checkpoints, report.problems) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        (["ckpt-1.index"], "There is no shard (ckpt-1.data-00000-of-…) beside the index."),
+        (["ckpt-1.data-00000-of-00001"], "ckpt-1.index is missing"),
+        ([*v2("ckpt-1", 3)[:-1]], "1 of 3 shards missing: ckpt-1.data-00002-of-00003."),
+        (
+            ["ckpt-1.index", "ckpt-1.data-00001-of-00003"],
+            "2 of 3 shards missing: ckpt-1.data-00000-of-00003 and others.",
+        ),
+        (["ckpt-1.index.tempstate123"], "being written"),
+        (["ckpt-1.data-00000-of-00001.tempstate123"], "being written"),
+        (["ckpt-1.index.tempstate123", "ckpt-1.data-00000-of-00001"], "ckpt-1.index is missing"),
+        (["ckpt-1.index", "ckpt-1.data-00000-of-00001.tempstate9"], "There is no shard"),
+        (["ckpt-1_temp/part-00000-of-00001.data-00000-of-00001"], "being written"),
+        (["ckpt-1_temp/part-00000-of-00001.index.tempstate77"], "being written"),
+        (["ckpt-1-00000-of-00002"], "1 of 2 shards missing: ckpt-1-00001-of-00002."),
+    ],
+)
+def test_scan_of_a_part_lists_it_as_incomplete(logdir: Path, files: list[str], problem: str) -> None:
+    touch(logdir, *files)
+    found = only(scan(logdir))
+    assert (found.run, found.name, found.state) == (".", "ckpt-1", "incomplete")
+    assert found.prefix == str(logdir / "ckpt-1")
+    assert problem in found.problem
+
+
+def test_scan_of_a_temporary_folder_in_a_run_lists_it_in_that_run(logdir: Path) -> None:
+    touch(logdir, "a/b/ckpt-1_temp/part-00000-of-00001.index")
+    found = only(scan(logdir))
+    assert (found.run, found.name, found.state) == ("a/b", "ckpt-1", "incomplete")
+    assert found.pattern_path == "a/b/ckpt-1"
+
+
+def test_scan_of_a_temporary_folder_beside_its_finished_checkpoint_lists_that_alone(logdir: Path) -> None:
+    touch(logdir, *v2("ckpt-1"), "ckpt-1_temp/part-00000-of-00001.index")
+    assert only(scan(logdir)).state == "listed"
+
+
+def test_scan_of_a_folder_that_ends_like_a_temporary_one_is_a_run(logdir: Path) -> None:
+    touch(logdir, *v2("room_temp/ckpt-1"))
+    assert listed(scan(logdir)) == [("room_temp", "ckpt-1")]
+
+
+def test_scan_with_stale_shards_of_another_count_takes_the_whole_set(logdir: Path) -> None:
+    touch(logdir, *v2("ckpt-1", 2), "ckpt-1.data-00001-of-00003")
+    found = only(scan(logdir))
+    assert (found.state, len(found.files)) == ("listed", 3)
+    assert all("of-00003" not in f for f in found.files)
+
+
+def test_scan_of_a_finished_checkpoint_with_a_temporary_file_beside_is_listed(logdir: Path) -> None:
+    touch(logdir, *v2("ckpt-1"), "ckpt-1.index.tempstate5")
+    found = only(scan(logdir))
+    assert (found.state, len(found.files)) == ("listed", 2)
+
+
+def test_scan_of_a_v2_checkpoint_and_a_v1_one_of_its_name_lists_the_v2_one(logdir: Path) -> None:
+    touch(logdir, *v2("ckpt-1"), "ckpt-1", "ckpt-1.meta")
+    assert len(only(scan(logdir)).files) == 2
+
+
+def test_scan_of_keras_files_says_their_format(logdir: Path) -> None:
+    touch(logdir, "a.weights.h5", "b.keras", *v2("c"))
+    assert [c.format for c in scan(logdir).checkpoints] == ["keras-weights", "keras", None]
+
+
+def test_scan_of_a_saved_model_lists_its_variables(logdir: Path) -> None:
+    touch(logdir, "export/saved_model.pb", *v2("export/variables/variables"))
+    found = only(scan(logdir))
+    assert (found.run, found.name, found.step) == ("export/variables", "variables", None)
+
+
+def test_scan_of_folders_named_like_files_of_a_checkpoint_goes_through_them(logdir: Path) -> None:
+    touch(logdir, *v2("x.index/ckpt-1"), *v2("m.keras/ckpt-2"))
+    assert listed(scan(logdir)) == [("m.keras", "ckpt-2"), ("x.index", "ckpt-1")]
+
+
+def test_scan_of_fifos_and_sockets_reads_none(logdir: Path) -> None:
+    os.mkfifo(logdir / "ckpt-1.index")
+    os.mkfifo(logdir / FILE_NAME)
+    report = scan(logdir)
+    assert (report.checkpoints, report.problems) == ([], [])
+
+
+def test_scan_never_reads_the_state_file(logdir: Path, tmp_path: Path) -> None:
+    touch(tmp_path, *v2("secret/ckpt-9"))
+    touch(logdir, *v2("ckpt-1"))
+    os.mkfifo(logdir / "checkpoint")  # whoever opens it waits for ever
+    assert listed(scan(logdir)) == [(".", "ckpt-1")]
+    (logdir / "checkpoint").unlink()
+    (logdir / "checkpoint").write_text(f'model_checkpoint_path: "{tmp_path}/secret/ckpt-9"\n')
+    assert listed(scan(logdir)) == [(".", "ckpt-1")]
+
+
+def test_scan_opens_no_checkpoint(logdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(logdir, *v2("ckpt-1"), "m.weights.h5", "ckpt-2")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert len(scan(logdir).checkpoints) == 3
+
+
+# --- steps
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("ckpt-1000", 1000),
+        ("model.ckpt-0", 0),
+        ("cp-0004.ckpt", 4),
+        ("cp_0004.ckpt", 4),
+        ("weights.10-0.32.weights.h5", 10),
+        ("weights.07.weights.h5", 7),
+        ("model-12.keras", 12),
+        ("weights.10-0.32", 10),
+        ("variables", None),
+        ("model.ckpt", None),
+        ("ckpt1000", None),
+        ("latest.weights.h5", None),
+        ("resnet50", None),
+        ("ckpt-" + "9" * 30, None),
+        ("ckpt-١٢", 12),
+        ("", None),
+    ],
+)
+def test_parse_step_of_a_name_reads_what_its_writer_meant(name: str, step: int | None) -> None:
+    assert parse_step(name) == step
+
+
+# --- runs, order and ids
+
+
+def test_scan_lists_runs_in_natural_order_and_steps_ascending(logdir: Path) -> None:
+    for run in ("run10", "run9", "run9/sub", "a", "run1"):
+        touch(logdir, *v2(f"{run}/ckpt-1"))
+    touch(logdir, *v2("ckpt-5"), *v2("run9/ckpt-10"), *v2("run9/ckpt-9"), *v2("run9/final"))
+    assert listed(scan(logdir)) == [
+        (".", "ckpt-5"),
+        ("a", "ckpt-1"),
+        ("run1", "ckpt-1"),
+        ("run9", "final"),
+        ("run9", "ckpt-1"),
+        ("run9", "ckpt-9"),
+        ("run9", "ckpt-10"),
+        ("run9/sub", "ckpt-1"),
+        ("run10", "ckpt-1"),
+    ]
+
+
+def test_scan_of_named_logdirs_puts_the_name_first(tmp_path: Path) -> None:
+    touch(tmp_path / "a", *v2("ckpt-1"), *v2("x/ckpt-2"))
+    touch(tmp_path / "b", *v2("ckpt-1"))
+    report = scan(Logdir("first", str(tmp_path / "a")), Logdir("second", str(tmp_path / "b")))
+    assert listed(report) == [("first", "ckpt-1"), ("first/x", "ckpt-2"), ("second", "ckpt-1")]
+    assert [c.pattern_path for c in report.checkpoints] == ["first/ckpt-1", "first/x/ckpt-2", "second/ckpt-1"]
+
+
+def test_scan_of_unnamed_logdirs_with_equal_runs_gives_every_checkpoint_its_id(tmp_path: Path) -> None:
+    for folder in ("a", "b", "c"):
+        touch(tmp_path / folder, *v2("ckpt-1"), *v2("run/ckpt-1"))
+    report = scan(*(tmp_path / f for f in "abc"))
+    assert len({c.id for c in report.checkpoints}) == len(report.checkpoints) == 6
+
+
+def test_scan_again_gives_the_same_ids_wherever_the_logdir_has_moved(tmp_path: Path) -> None:
+    touch(tmp_path / "a", *v2("ckpt-1"), *v2("run/ckpt-1"), *v2("run/ckpt-2", 3), "run/x.keras")
+    before = {c.id: c.pattern_path for c in scan(tmp_path / "a").checkpoints}
+    (tmp_path / "a").rename(tmp_path / "b")
+    touch(tmp_path / "b", *v2("another/ckpt-1"))
+    after = {c.id: c.pattern_path for c in scan(tmp_path / "b").checkpoints}
+    assert before.items() <= after.items()
+    assert (len(before), len(after)) == (4, 5)
+
+
+def test_ids_are_opaque_and_fit_into_an_address(logdir: Path) -> None:
+    touch(logdir, *v2("my run/größe-1"))
+    id = only(scan(logdir)).id
+    assert id.replace("-", "").replace("_", "").isalnum()
+    assert "run" not in id
+
+
+# --- links
+
+
+def outside_checkpoint(tmp_path: Path) -> Path:
+    touch(tmp_path / "outside", *v2("ckpt-1"))
+    return tmp_path / "outside"
+
+
+def test_scan_follows_a_folder_link_that_stays_inside(logdir: Path) -> None:
+    touch(logdir, *v2("real/ckpt-1"))
+    (logdir / "best").symlink_to(logdir / "real")
+    report = scan(logdir)
+    assert listed(report) == [("best", "ckpt-1"), ("real", "ckpt-1")]
+    assert report.problems == []
+    for checkpoint in report.checkpoints:
+        check_confined(checkpoint)
+
+
+def test_scan_does_not_follow_a_folder_link_that_leads_out_and_says_so(logdir: Path, tmp_path: Path) -> None:
+    (logdir / "away").symlink_to(outside_checkpoint(tmp_path))
+    report = scan(logdir)
+    assert report.checkpoints == []
+    (problem,) = report.problems
+    assert str(logdir / "away") in problem
+    assert "--logdir_spec" in problem
+
+
+def test_scan_of_a_folder_beside_whose_name_begins_alike_counts_as_outside(logdir: Path, tmp_path: Path) -> None:
+    touch(tmp_path / "logdir2", *v2("ckpt-1"))
+    (logdir / "away").symlink_to(tmp_path / "logdir2")
+    assert scan(logdir).checkpoints == []
+
+
+def test_scan_of_a_file_link_that_leads_out_is_unreadable_and_refused(logdir: Path, tmp_path: Path) -> None:
+    outside = outside_checkpoint(tmp_path)
+    touch(logdir, "ckpt-1.index")
+    (logdir / "ckpt-1.data-00000-of-00001").symlink_to(outside / "ckpt-1.data-00000-of-00001")
+    found = only(scan(logdir))
+    assert (found.state, found.bytes) == ("unreadable", 1)
+    assert "ckpt-1.data-00000-of-00001 is a link that leads out of the logdir" in found.problem
+    with pytest.raises(CkptMetaError) as caught:
+        check_confined(found)
+    assert caught.value.code is Code.OUTSIDE_LOGDIR
+
+
+def test_scan_of_file_links_that_stay_inside_is_listed(logdir: Path) -> None:
+    touch(logdir, *v2("store/blob-1"))
+    (logdir / "ckpt-1.index").symlink_to("store/blob-1.index")
+    (logdir / "ckpt-1.data-00000-of-00001").symlink_to("store/blob-1.data-00000-of-00001")
+    found = {c.name: c for c in scan(logdir).checkpoints}
+    assert found["ckpt-1"].state == "listed"
+    assert found["ckpt-1"].bytes == 2
+    check_confined(found["ckpt-1"])
+
+
+def test_check_confined_of_a_file_that_became_a_link_out_refuses(logdir: Path, tmp_path: Path) -> None:
+    outside = outside_checkpoint(tmp_path)
+    touch(logdir, *v2("ckpt-1"))
+    found = only(scan(logdir))
+    check_confined(found)
+    (logdir / "ckpt-1.index").unlink()
+    (logdir / "ckpt-1.index").symlink_to(outside / "ckpt-1.index")
+    with pytest.raises(CkptMetaError) as caught:
+        check_confined(found)
+    assert caught.value.code is Code.OUTSIDE_LOGDIR
+
+
+def test_check_confined_of_a_folder_that_became_a_link_out_refuses(logdir: Path, tmp_path: Path) -> None:
+    outside = outside_checkpoint(tmp_path)
+    touch(logdir, *v2("run/ckpt-1"))
+    found = only(scan(logdir))
+    (logdir / "run").rename(tmp_path / "moved")
+    (logdir / "run").symlink_to(outside)
+    with pytest.raises(CkptMetaError) as caught:
+        check_confined(found)
+    assert caught.value.code is Code.OUTSIDE_LOGDIR
+
+
+def test_check_confined_with_a_shard_that_the_listing_left_out_refuses(logdir: Path, tmp_path: Path) -> None:
+    outside = outside_checkpoint(tmp_path)
+    touch(logdir, *v2("ckpt-1"))
+    found = only(scan(logdir))
+    # The index may name two shards whatever the names of its files say.
+    (logdir / "ckpt-1.data-00001-of-00002").symlink_to(outside / "ckpt-1.data-00000-of-00001")
+    with pytest.raises(CkptMetaError) as caught:
+        check_confined(found)
+    assert caught.value.code is Code.OUTSIDE_LOGDIR
+
+
+def test_check_confined_beside_a_link_of_another_checkpoint_passes(logdir: Path, tmp_path: Path) -> None:
+    outside = outside_checkpoint(tmp_path)
+    touch(logdir, *v2("ckpt-1"))
+    (logdir / "ckpt-10.index").symlink_to(outside / "ckpt-1.index")
+    check_confined(next(c for c in scan(logdir).checkpoints if c.name == "ckpt-1"))
+
+
+def test_check_confined_of_a_file_that_has_gone_says_so(logdir: Path) -> None:
+    touch(logdir, *v2("ckpt-1"))
+    found = only(scan(logdir))
+    (logdir / "ckpt-1.data-00000-of-00001").unlink()
+    with pytest.raises(CkptMetaError) as caught:
+        check_confined(found)
+    assert caught.value.code is Code.CHECKPOINT_MISSING
+
+
+def test_scan_of_link_cycles_ends(logdir: Path) -> None:
+    touch(logdir, *v2("a/ckpt-1"))
+    (logdir / "a" / "self").symlink_to(logdir / "a")
+    (logdir / "a" / "up").symlink_to(logdir)
+    (logdir / "loop").symlink_to(logdir / "loop")
+    (logdir / "ping").symlink_to(logdir / "pong")
+    (logdir / "pong").symlink_to(logdir / "ping")
+    report = scan(logdir)
+    assert ("a", "ckpt-1") in listed(report)
+    assert {c.name for c in report.checkpoints} == {"ckpt-1"}
+
+
+def test_scan_of_two_folders_that_link_to_each_other_ends_soon(logdir: Path) -> None:
+    for a, b in (("a", "b"), ("b", "a")):
+        touch(logdir, *v2(f"{a}/ckpt-1"))
+        (logdir / a / "other").symlink_to(logdir / b)
+    assert len(scan(logdir).checkpoints) <= 4
+
+
+def test_scan_of_links_that_double_at_every_step_follows_a_few(logdir: Path) -> None:
+    depth = 14
+    for level in range(depth):
+        touch(logdir, *v2(f"{level:02}/ckpt-1"))
+        for name in ("left", "right"):
+            (logdir / f"{level:02}" / name).symlink_to(logdir / f"{level + 1:02}")
+    report = scan(logdir)
+    assert {f"{level:02}" for level in range(depth)} <= {c.run for c in report.checkpoints}
+    assert len(report.checkpoints) < depth * 18  # not 2 ** depth
+    assert "reached by more than 16 links" in report.problems[0]
+
+
+def test_scan_of_broken_links_lists_nothing(logdir: Path) -> None:
+    (logdir / "ckpt-1.index").symlink_to(logdir / "nowhere")
+    (logdir / "gone").symlink_to(logdir / "nothing")
+    (logdir / FILE_NAME).symlink_to(logdir / "no record")
+    report = scan(logdir)
+    assert (report.checkpoints, report.problems) == ([], [])
+
+
+def test_scan_of_broken_links_that_lead_out_reads_nothing(logdir: Path, tmp_path: Path) -> None:
+    (logdir / "ckpt-1.index").symlink_to(tmp_path / "nowhere")
+    assert only(scan(logdir)).state in ("unreadable", "incomplete")
+
+
+def test_scan_of_a_logdir_that_is_a_link_itself_is_within_it(logdir: Path, tmp_path: Path) -> None:
+    touch(logdir, *v2("ckpt-1"))
+    (tmp_path / "alias").symlink_to(logdir)
+    found = only(scan(tmp_path / "alias"))
+    assert found.prefix == str(tmp_path / "alias" / "ckpt-1")
+    check_confined(found)
+
+
+# --- what cannot be looked at
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+def test_scan_of_a_folder_that_may_not_be_listed_names_it_and_goes_on(logdir: Path) -> None:
+    touch(logdir, *v2("a/ckpt-1"), *v2("closed/ckpt-1"), *v2("z/ckpt-1"))
+    (logdir / "closed").chmod(0)
+    try:
+        report = scan(logdir)
+    finally:
+        (logdir / "closed").chmod(stat.S_IRWXU)
+    assert [c.run for c in report.checkpoints] == ["a", "z"]
+    assert str(logdir / "closed") in report.problems[0]
+
+
+def fail_to_list(path: str, error: OSError) -> Callable[[str], object]:
+    scandir = os.scandir
+
+    def list_folder(folder: str) -> object:
+        if os.path.basename(folder) == path:
+            raise error
+        return scandir(folder)
+
+    return list_folder
+
+
+def test_scan_of_a_folder_that_the_system_refuses_names_it_and_goes_on(
+    logdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(logdir, *v2("a/ckpt-1"), *v2("closed/ckpt-1"), *v2("z/ckpt-1"))
+    refusal = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(scan_module.os, "scandir", fail_to_list("closed", refusal))
+    report = scan(logdir)
+    assert [c.run for c in report.checkpoints] == ["a", "z"]
+    assert report.problems == [f"{logdir / 'closed'} cannot be listed: Permission denied."]
+
+
+def test_scan_of_a_folder_that_disappears_meanwhile_goes_on(logdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(logdir, *v2("a/ckpt-1"), *v2("gone/ckpt-1"), *v2("z/ckpt-1"))
+    monkeypatch.setattr(scan_module.os, "scandir", fail_to_list("gone", FileNotFoundError(2, "No such file")))
+    report = scan(logdir)
+    assert ([c.run for c in report.checkpoints], report.problems) == (["a", "z"], [])
+
+
+def test_scan_of_a_logdir_that_is_a_file_names_it(logdir: Path) -> None:
+    touch(logdir, "file")
+    report = scan(logdir / "file")
+    assert report.checkpoints == []
+    assert "cannot be listed" in report.problems[0]
+
+
+# --- records
+
+
+def test_scan_reads_the_record_of_every_run(logdir: Path) -> None:
+    touch(logdir, *v2("ckpt-1"), *v2("a/ckpt-1"))
+    (logdir / FILE_NAME).write_text('{"pairings": [{"builder": "root"}]}')
+    (logdir / "a" / FILE_NAME).write_text('{"pairings": [{"builder": "mlp", "arguments": {"units": 3}}]}')
+    report = scan(logdir)
+    builders = {c.run: [p.builder for p in report.find_records(c)] for c in report.checkpoints}
+    assert builders == {".": ["root"], "a": ["mlp"]}
+    assert report.problems == []
+
+
+def test_scan_of_two_unnamed_logdirs_keeps_their_records_apart(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        touch(tmp_path / name, *v2("ckpt-1"))
+    (tmp_path / "b" / FILE_NAME).write_text('{"pairings": [{"builder": "mlp"}]}')
+    report = scan(tmp_path / "a", tmp_path / "b")
+    builders = {c.prefix: [p.builder for p in report.find_records(c)] for c in report.checkpoints}
+    assert builders == {str(tmp_path / "a" / "ckpt-1"): [], str(tmp_path / "b" / "ckpt-1"): ["mlp"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"{", "is no JSON"),
+        (b"[]", "pairings"),
+        (b" " * (MAX_BYTES + 1), "is larger than"),
+        (b'{"pairings": [{"builder": "x", "checkpoints": "../../*"}]}', "pairings[0].checkpoints"),
+    ],
+)
+def test_scan_of_a_broken_record_names_it_and_goes_on(logdir: Path, content: bytes, problem: str) -> None:
+    touch(logdir, *v2("ckpt-1"))
+    (logdir / FILE_NAME).write_bytes(content)
+    report = scan(logdir)
+    assert listed(report) == [(".", "ckpt-1")]
+    assert len(report.problems) == 1
+    assert str(logdir / FILE_NAME) in report.problems[0]
+    assert problem in report.problems[0]
+    assert not report.find_records(report.checkpoints[0])
+
+
+def test_scan_of_a_record_that_is_a_link_out_does_not_read_it(logdir: Path, tmp_path: Path) -> None:
+    touch(logdir, *v2("ckpt-1"))
+    (tmp_path / "secret").write_text('{"pairings": [{"builder": "secret"}]}')
+    (logdir / FILE_NAME).symlink_to(tmp_path / "secret")
+    report = scan(logdir)
+    assert not report.find_records(report.checkpoints[0])
+    (problem,) = report.problems
+    assert "leads out of the logdir" in problem
+    assert "secret" not in problem
+
+
+def test_read_records_where_there_is_none_gives_none(logdir: Path) -> None:
+    assert read_records(str(logdir)) == ()
+
+
+def test_read_records_of_a_folder_of_that_name_raises(logdir: Path) -> None:
+    (logdir / FILE_NAME).mkdir()
+    with pytest.raises(CkptMetaError) as caught:
+        read_records(str(logdir))
+    assert caught.value.code is Code.INVALID_RECORD
+
+
+# --- a checkpoint by its path
+
+
+@pytest.mark.parametrize("given", ["ckpt-1", "ckpt-1.index", "ckpt-1.data-00000-of-00001"])
+def test_find_by_prefix_of_any_of_its_files_finds_the_checkpoint(logdir: Path, given: str) -> None:
+    touch(logdir, *v2("ckpt-1"), *v2("ckpt-10"))
+    found = find_by_prefix(str(logdir / given))
+    assert found is not None
+    assert (found.name, found.prefix, found.state) == ("ckpt-1", str(logdir / "ckpt-1"), "listed")
+    assert found.pattern_path == str(logdir / "ckpt-1")
+
+
+def test_find_by_prefix_relative_to_the_working_directory_keeps_it_as_given(
+    logdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(logdir, *v2("run/ckpt-1"))
+    monkeypatch.chdir(logdir / "run")
+    for prefix in ("ckpt-1", "./ckpt-1", "../run/ckpt-1"):
+        found = find_by_prefix(prefix)
+        assert found is not None
+        assert (found.prefix, found.pattern_path) == (prefix, str(logdir / "run" / "ckpt-1"))
+
+
+def test_find_by_prefix_of_a_link_out_of_its_folder_follows_it(logdir: Path, tmp_path: Path) -> None:
+    outside = outside_checkpoint(tmp_path)
+    for name in v2("ckpt-1"):
+        (logdir / name).symlink_to(outside / name)
+    found = find_by_prefix(str(logdir / "ckpt-1"))
+    assert found is not None
+    assert found.state == "listed"
+    check_confined(found)
+
+
+@pytest.mark.parametrize("given", ["ckpt-2", "ckpt", "no/ckpt-1", "ckpt-1.meta", "", "."])
+def test_find_by_prefix_of_what_is_not_there_finds_nothing(logdir: Path, given: str) -> None:
+    touch(logdir, *v2("ckpt-1"))
+    assert find_by_prefix(str(logdir / given)) is None
+
+
+def test_find_by_prefix_of_an_unfinished_one_finds_it_incomplete(logdir: Path) -> None:
+    touch(logdir, "ckpt-1.index")
+    found = find_by_prefix(str(logdir / "ckpt-1"))
+    assert found is not None
+    assert found.state == "incomplete"
+
+
+# --- laws
+
+SUFFIX = st.sampled_from(
+    [
+        "",
+        ".index",
+        ".meta",
+        ".data-00000-of-00001",
+        ".data-00001-of-00002",
+        ".data-99999-of-00000",
+        ".data-00000-of-00000",
+        ".index.tempstate1",
+        "-00000-of-00002",
+        "-00000-of-00000",
+        ".weights.h5",
+        ".keras",
+        "_temp",
+    ]
+)
+STEM = st.one_of(
+    st.sampled_from(["ckpt-1", "ckpt-2", "part-00000-of-00001", "checkpoint", FILE_NAME, "a b", "ü\n"]),
+    st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=6),
+)
+NAME = st.builds(lambda s, e: s + e, STEM, SUFFIX).filter(lambda n: n not in (".", "..") and len(n.encode()) < 200)
+PATH = st.lists(NAME, min_size=1, max_size=3)
+KIND = st.sampled_from(["file", "file", "file", "link in", "link out", "link to a folder out", "broken link", "folder"])
+
+
+def plant(root: Path, outside: Path, tree: Iterable[tuple[list[str], str]]) -> None:
+    for parts, kind in tree:
+        path = root.joinpath(*parts)
+        if os.path.lexists(path) or not path.parent.resolve().is_relative_to(root):
+            continue
+        with contextlib.suppress(FileExistsError, NotADirectoryError, FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir() or os.path.lexists(path):
+            continue
+        match kind:
+            case "file":
+                path.write_bytes(b"x")
+            case "folder":
+                path.mkdir()
+            case "link in":
+                path.symlink_to(root)
+            case "link out":
+                path.symlink_to(outside / "secret")
+            case "link to a folder out":
+                path.symlink_to(outside)
+            case "broken link":
+                path.symlink_to(root / "nothing at all")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(PATH, KIND), max_size=8))
+def test_scan_of_any_tree_never_fails_and_stays_inside(
+    tmp_path_factory: pytest.TempPathFactory, tree: list[tuple[list[str], str]]
+) -> None:
+    base = tmp_path_factory.mktemp("any").resolve()
+    root, outside = base / "logdir", base / "outside"
+    root.mkdir()
+    touch(outside, "secret", *v2("ckpt-1"))
+    plant(root, outside, tree)
+    report = scan(root)
+    ids = [c.id for c in report.checkpoints]
+    assert len(set(ids)) == len(ids)
+    for checkpoint in report.checkpoints:
+        assert checkpoint.state in ("listed", "incomplete", "unreadable")
+        assert (checkpoint.state == "listed") == (checkpoint.problem == "")
+        assert checkpoint.as_json()["prefix"].startswith(str(root))
+        if checkpoint.state == "listed":
+            assert checkpoint.files
+            assert all(Path(f).resolve().is_relative_to(root) for f in checkpoint.files)
+    assert listed(scan(root)) == listed(report)
