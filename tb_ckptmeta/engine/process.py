@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -118,6 +119,8 @@ def _environment(folder: Path) -> dict[str, str]:
     return {
         **os.environ,
         "TMPDIR": str(temporary),
+        # But what TensorFlow Hub has downloaded is worth keeping, where it would keep it by itself.
+        "TFHUB_CACHE_DIR": os.environ.get("TFHUB_CACHE_DIR") or os.path.join(tempfile.gettempdir(), "tfhub_modules"),
         # On the CPU: a rebuild must not disturb a training on the same machine.
         "CUDA_VISIBLE_DEVICES": "-1",
         "KERAS_BACKEND": "tensorflow",

@@ -99,17 +99,23 @@ def read_flavour(spec: Spec, builder: str | None) -> str | None:
 
 def _read_environment(tree: ast.Module) -> str | None:
     """Return what the module sets TF_USE_LEGACY_KERAS to: it holds for the whole process."""
-    for node in ast.walk(tree):
-        value: ast.expr | None = None
-        if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            target = node.targets[0]
-            if isinstance(target, ast.Subscript) and _is_text(target.slice, "TF_USE_LEGACY_KERAS"):
-                value = node.value
-        elif isinstance(node, ast.Call) and len(node.args) == 2 and _is_text(node.args[0], "TF_USE_LEGACY_KERAS"):
-            value = node.args[1]  # setdefault, putenv
-        if isinstance(value, ast.Constant):
+    for name, value in _environment_values(tree):
+        if _is_text(name, "TF_USE_LEGACY_KERAS") and isinstance(value, ast.Constant):
             return LEGACY if str(value.value).lower() in ("1", "true") else KERAS_3
     return None
+
+
+def _environment_values(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.AST | None]]:
+    """Yield every (name, value) that may be set in an environment: `e[n] = v`, `f(n, v)`, `f(n=v)`, `{n: v}`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Subscript):
+            yield node.targets[0].slice, node.value
+        elif isinstance(node, ast.Call) and len(node.args) == 2:
+            yield node.args[0], node.args[1]
+        elif isinstance(node, ast.keyword) and node.arg is not None:
+            yield ast.Constant(node.arg), node.value
+        elif isinstance(node, ast.Dict):
+            yield from ((name, value) for name, value in zip(node.keys, node.values, strict=True) if name is not None)
 
 
 def _registers(node: ast.AST, builder: str) -> bool:

@@ -94,6 +94,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("import os\nos.environ['TF_USE_LEGACY_KERAS'] = '1'\n", "legacy"),
         ("import os\nos.environ['TF_USE_LEGACY_KERAS'] = 'True'\n", "legacy"),
         ("import os\nos.environ.setdefault('TF_USE_LEGACY_KERAS', '1')\n", "legacy"),
+        ("import os\nos.environ.update(TF_USE_LEGACY_KERAS='1')\n", "legacy"),
+        ("import os\nos.environ.update({'TF_USE_LEGACY_KERAS': '1'})\n", "legacy"),
         ("import os, tf_keras\nos.environ['TF_USE_LEGACY_KERAS'] = '0'\nm = tf_keras.Model()\n", "3"),
         ("import tf_keras\ndef build(:\n", None),
         ("\0", None),
