@@ -155,7 +155,7 @@ class GraphsOverlay:
                 return None
             found = self._workspace.get_checkpoint(checkpoint)
             choice = self._workspace.choose(found, builder, arguments)
-        except (ValueError, TypeError, binascii.Error, UnicodeError, CkptMetaError):
+        except (ValueError, TypeError, binascii.Error, UnicodeError, RecursionError, CkptMetaError):
             return None
         return self.open(choice)
 

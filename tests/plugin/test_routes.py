@@ -1,0 +1,504 @@
+"""Every route of the tab: what it answers, and how it says that it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from boards import BAD_RUNS, BAD_SECONDS, CopyCheckpoint, Marked
+from imported import compare_import
+from servers import Answer, TensorBoard, serve, wait_until
+
+from tb_ckptmeta.core.errors import Code
+from tb_ckptmeta.plugin.http import COULD_NOT, STATUSES
+
+CHECKPOINT_KEYS = {
+    "id", "run", "name", "prefix", "step", "bytes", "modified", "format", "state", "problem", "pairing",
+}  # fmt: skip
+PAIRING_KEYS = {"builder", "arguments", "reason", "claims"}
+BUILDER_KEYS = {
+    "name", "checkpoints", "keras", "graph", "source", "parameters", "documentation", "given", "notes",
+}  # fmt: skip
+PARAMETER_KEYS = {"name", "annotation", "required", "default", "optional", "open"}
+VERDICT_KEYS = {
+    "checkpoint", "builder", "arguments", "status", "variables", "bound", "missing", "unexpected", "shape_mismatches",
+    "dtype_mismatches", "bookkeeping", "renames", "notes", "error",
+}  # fmt: skip
+JOB_KEYS = {"id", "state", "step", "steps", "result", "error"}
+CHECK_KEYS = {"status", "reference", "max_abs_difference", "tolerance", "note"}
+
+
+# --- The tab
+
+
+def test_plugins_listing_names_the_tab_and_its_module(demo_board: TensorBoard) -> None:
+    listed = demo_board.ask("GET", "data/plugins_listing").document["ckptmeta"]
+    assert listed["enabled"] is True
+    assert listed["tab_name"] == "Checkpoints"
+    assert listed["loading_mechanism"] == {
+        "type": "IFRAME",
+        "module_path": f"{urlsplit(demo_board.url).path}data/plugin/ckptmeta/index.js",
+    }
+
+
+def test_bundle_is_a_module_that_renders(demo_board: TensorBoard) -> None:
+    answer = demo_board.get("index.js")
+    assert answer.status == 200
+    assert answer.headers.get_content_type() == "text/javascript"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "ckptmeta-app" in answer.text, "The tab's bundle is not built; run: make frontend"
+    assert re.search(r"export\s*\{[^}]*\brender\b", answer.text)
+
+
+# --- Checkpoints and builders
+
+
+def test_checkpoints_of_the_demo_are_listed_with_their_pairings(demo_board: TensorBoard, demo_and_stock: Path) -> None:
+    document = demo_board.get("checkpoints").document
+    assert set(document) == {"logdirs", "checkpoints", "problems", "builders", "graphs"}
+    assert document["logdirs"] == [{"name": "", "path": str(demo_and_stock)}]
+    assert document["problems"] == []
+    assert document["builders"] == {"state": "ready"}
+    assert document["graphs"] == {"attached": True, "problem": ""}
+    listed = document["checkpoints"]
+    assert [f"{c['run']}/{c['name']}" for c in listed] == [
+        *(f"custom/ckpt-{step}" for step in (10, 20, 30)),
+        *(f"mlp/ckpt-{step}" for step in (10, 20, 30)),
+        *(f"scoped/model.ckpt-{step}" for step in (10, 20, 30)),
+    ]
+    for checkpoint in listed:
+        assert set(checkpoint) == CHECKPOINT_KEYS
+        assert set(checkpoint["pairing"]) == PAIRING_KEYS
+        assert checkpoint["prefix"] == str(demo_and_stock / checkpoint["run"] / checkpoint["name"])
+        assert checkpoint["step"] == int(checkpoint["name"].rpartition("-")[2])
+        assert checkpoint["state"] in ("listed", "complete")
+    files = [*(demo_and_stock / "mlp").glob("ckpt-30.*")]
+    mlp = demo_board.checkpoint("mlp/ckpt-30")
+    assert mlp["bytes"] == sum(f.stat().st_size for f in files)
+    assert mlp["modified"] == pytest.approx(max(f.stat().st_mtime for f in files))
+    assert mlp["pairing"] == {
+        "builder": "mnist-mlp",
+        "arguments": {},
+        "reason": "pattern mlp/*",
+        "claims": ["mnist-mlp"],
+    }
+
+
+def test_checkpoint_ids_are_the_same_in_another_tensorboard(demo_board: TensorBoard, marked: Marked) -> None:
+    id = demo_board.checkpoint("mlp/ckpt-30")["id"]
+    assert marked.board.checkpoint("mlp/ckpt-30")["id"] == id
+    assert re.fullmatch(r"[\w-]+", id)
+    ids = [c["id"] for c in demo_board.get("checkpoints").document["checkpoints"]]
+    assert len(set(ids)) == len(ids)
+
+
+def test_builders_of_the_demo_are_listed_with_their_parameters(demo_board: TensorBoard, demo_builders: Path) -> None:
+    document = demo_board.get("builders").document
+    assert set(document) == {"state", "builders", "problems"}
+    assert (document["state"], document["problems"]) == ("ready", [])
+    by_name = {b["name"]: b for b in document["builders"]}
+    assert list(by_name) == ["mnist-mlp", "custom-model", "scoped-graph"]
+    for builder in by_name.values():
+        assert set(builder) == BUILDER_KEYS
+        assert builder["given"] == str(demo_builders)
+        assert builder["source"].startswith(f"{demo_builders}:")
+    (units,) = by_name["mnist-mlp"]["parameters"]
+    assert set(units) == PARAMETER_KEYS
+    assert (units["name"], units["annotation"], units["default"], units["required"]) == ("units", "int", 128, False)
+    assert by_name["custom-model"]["checkpoints"] == ["custom/**"]
+    assert by_name["scoped-graph"]["keras"] == "legacy"
+
+
+def test_builders_of_a_broken_module_leave_the_others(odd_board: TensorBoard) -> None:
+    document = odd_board.get("builders").document
+    assert {"raises", "nothing"} <= {b["name"] for b in document["builders"]}
+    (problem,) = document["problems"]
+    assert set(problem) == {"code", "message", "details"}
+    assert problem["code"] == "module_failed"
+    assert "imports_missing.py" in problem["message"]
+    assert "there_is_no_such_module" in problem["message"] + problem["details"]
+
+
+# --- Verdicts
+
+
+def test_verdict_of_the_demo_is_a_match_in_full(demo_board: TensorBoard) -> None:
+    id = demo_board.checkpoint("mlp/ckpt-30")["id"]
+    answer = demo_board.post("verdict", {"checkpoint": id})
+    verdict = answer.document
+    assert answer.status == 200
+    assert set(verdict) == VERDICT_KEYS
+    assert (verdict["checkpoint"], verdict["builder"], verdict["arguments"]) == (id, "mnist-mlp", {})
+    assert (verdict["status"], verdict["variables"], verdict["bound"], verdict["error"]) == ("match", 4, 4, None)
+    for empty in ("missing", "unexpected", "shape_mismatches", "dtype_mismatches", "renames"):
+        assert verdict[empty] == []
+    assert all(set(row) == {"key", "shape", "dtype"} for row in verdict["bookkeeping"])
+    assert {"step/.ATTRIBUTES/VARIABLE_VALUE", "save_counter/.ATTRIBUTES/VARIABLE_VALUE"} <= {
+        row["key"] for row in verdict["bookkeeping"]
+    }
+    listed = demo_board.checkpoint("mlp/ckpt-30")
+    assert (listed["format"], listed["state"]) == ("object", "complete")
+
+
+def test_verdict_and_export_with_other_arguments_name_what_differs(demo_board: TensorBoard) -> None:
+    choice = {
+        "checkpoint": demo_board.checkpoint("mlp/ckpt-30")["id"],
+        "builder": "mnist-mlp",
+        "arguments": {"units": 64},
+    }
+    verdict = demo_board.post("verdict", choice).document
+    assert verdict["arguments"] == {"units": 64}
+    assert verdict["status"] == "mismatch"
+    assert all(set(row) == {"name", "key", "model", "checkpoint"} for row in verdict["shape_mismatches"])
+    differing = {row["name"]: (row["model"], row["checkpoint"]) for row in verdict["shape_mismatches"]}
+    assert differing == {
+        "mlp/hidden/kernel": ([784, 64], [784, 128]),
+        "mlp/hidden/bias": ([64], [128]),
+        "mlp/digit/kernel": ([64, 10], [128, 10]),
+    }
+    answer = demo_board.post("export", {**choice, "check": False})
+    assert (answer.status, answer.error["code"]) == (409, "not_matching")
+    assert "Content-Disposition" not in answer.headers
+    for name in differing:
+        assert name in answer.error["details"]
+
+
+# --- Exports
+
+
+def test_export_is_an_attachment_that_restores_without_the_source(demo_board: TensorBoard, tmp_path: Path) -> None:
+    checkpoint = demo_board.checkpoint("mlp/ckpt-30")
+    answer = demo_board.post("export", {"checkpoint": checkpoint["id"]})
+    assert answer.status == 200
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="mlp-ckpt-30.meta"')
+    assert answer.headers.get_content_type() == "application/octet-stream"
+    assert int(answer.headers["Content-Length"]) == len(answer.body)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    check = json.loads(answer.headers["Ckptmeta-Check"])
+    assert set(check) == CHECK_KEYS
+    assert (check["status"], check["reference"]) == ("passed", "tf.train.Checkpoint")
+    assert check["max_abs_difference"] <= 1e-6
+    file = tmp_path / "mlp-ckpt-30.meta"
+    file.write_bytes(answer.body)
+    compared = compare_import(file, checkpoint["prefix"])
+    assert (compared["inputs"], compared["foreign"]) == (["image"], [])
+    assert list(compared["outputs"]) == ["output_0"]
+    assert compared["outputs"]["output_0"] <= 1e-6
+
+
+def test_export_as_text_unchecked_says_so(demo_board: TensorBoard) -> None:
+    body = {"checkpoint": demo_board.checkpoint("mlp/ckpt-30")["id"], "format": "metagraph-text", "check": False}
+    answer = demo_board.post("export", body)
+    assert answer.status == 200
+    assert 'filename="mlp-ckpt-30.pbtxt"' in answer.headers["Content-Disposition"]
+    assert answer.headers.get_content_type() == "text/plain"
+    assert answer.text.startswith("meta_info_def {")
+    assert json.loads(answer.headers["Ckptmeta-Check"])["status"] == "skipped"
+
+
+@pytest.mark.parametrize("format", ["onnx2", "meta", "", "../x", "METAGRAPH"])
+def test_export_in_an_unknown_format_names_those_there_are(demo_board: TensorBoard, format: str) -> None:
+    body = {"checkpoint": demo_board.checkpoint("mlp/ckpt-30")["id"], "format": format}
+    answer = demo_board.post("export", body)
+    assert (answer.status, answer.error["code"]) == (400, "unknown_format")
+    assert "metagraph-text" in answer.error["message"]
+
+
+# --- Jobs
+
+
+def read_job(board: TensorBoard, id: str) -> dict[str, Any]:
+    answer = board.get(f"jobs/{id}")
+    assert answer.status == 200
+    assert set(answer.document) == JOB_KEYS
+    return answer.document
+
+
+def start_job(board: TensorBoard, body: Mapping[str, Any], prefer: str = "respond-async") -> tuple[str, Answer]:
+    answer = board.post("export", body, {"Prefer": prefer})
+    assert answer.status == 202, answer.body
+    assert set(answer.document) == {"job"}
+    job = answer.document["job"]
+    assert set(job) == JOB_KEYS
+    assert job["state"] == "running"
+    return job["id"], answer
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_job_runs_through_its_real_steps_to_its_file(demo_board: TensorBoard) -> None:
+    checkpoint = demo_board.checkpoint("scoped/model.ckpt-20")
+    id, started = start_job(demo_board, {"checkpoint": checkpoint["id"]}, "wait=10, Respond-Async; foo=bar")
+    assert started.headers["Preference-Applied"] == "respond-async"
+    # Relative, so that it leads to the job behind any prefix and proxy.
+    location = urljoin("/team/tb/data/plugin/ckptmeta/export", started.headers["Location"])
+    assert location == f"/team/tb/data/plugin/ckptmeta/jobs/{id}"
+    early = demo_board.get(f"jobs/{id}/file")
+    assert (early.status, early.error["code"]) == (404, "not_found")
+    seen = set()
+
+    def ended() -> dict[str, Any] | None:
+        job = read_job(demo_board, id)
+        seen.add(job["step"])
+        return None if job["state"] == "running" else job
+
+    job = wait_until(ended, "the export ends")
+    assert (job["state"], job["error"], job["step"]) == ("done", None, "")
+    names = [step["name"] for step in job["steps"]]
+    assert seen - {""} <= set(names)
+    for worker in ("rebuild", "reference", "check"):
+        assert f"{worker}: importing TensorFlow" in names
+    assert "reference: restoring with tf.compat.v1.train.Saver" in names
+    assert all(set(s) == {"name", "seconds"} and s["seconds"] >= 0 for s in job["steps"])
+    result = job["result"]
+    assert set(result) == {"filename", "bytes", "check", "verdict"}
+    assert set(result["check"]) == CHECK_KEYS
+    assert set(result["verdict"]) == VERDICT_KEYS
+    assert result["filename"] == "scoped-model.ckpt-20.meta"
+    for _ in range(2):  # "Download again"
+        file = demo_board.get(f"jobs/{id}/file")
+        assert file.status == 200
+        assert 'filename="scoped-model.ckpt-20.meta"' in file.headers["Content-Disposition"]
+        assert file.headers["X-Content-Type-Options"] == "nosniff"
+        assert len(file.body) == result["bytes"]
+    # To delete what has ended changes nothing.
+    assert demo_board.ask("DELETE", f"data/plugin/ckptmeta/jobs/{id}").document["state"] == "done"
+
+
+def test_job_deleted_ends_its_workers(marked: Marked) -> None:
+    id = marked.board.checkpoint("mlp/ckpt-30")["id"]
+    job, _ = start_job(marked.board, {"checkpoint": id, "builder": "waits"})
+
+    def find_workers() -> list[int]:
+        found = [pid for name, pid in marked.marks if name == "waits"]
+        return found if len(found) == 2 else []  # the rebuild's and the check's
+
+    pids = wait_until(find_workers, "both workers run the builder")
+    assert not any(map(has_ended, pids))
+    running = read_job(marked.board, job)
+    assert (running["state"], running["step"]) == ("running", "reference: building with weights")
+    assert [s["name"] for s in running["steps"] if s["seconds"] is None] == [
+        "rebuild: building",
+        "reference: building with weights",
+    ]
+    answer = marked.board.ask("DELETE", f"data/plugin/ckptmeta/jobs/{job}")
+    assert answer.status == 200
+    assert set(answer.document) == JOB_KEYS
+    wait_until(lambda: read_job(marked.board, job)["state"] == "cancelled", "the job is cancelled")
+    wait_until(lambda: all(map(has_ended, pids)), "the workers are gone")
+    assert read_job(marked.board, job)["error"]["code"] == "cancelled"
+    assert marked.board.get(f"jobs/{job}/file").status == 404
+
+
+def test_job_of_a_tensorboard_that_is_killed_leaves_no_worker(
+    marked: Marked, copy_checkpoint: CopyCheckpoint, tmp_path: Path
+) -> None:
+    copy_checkpoint(Path(marked.board.checkpoint("mlp/ckpt-30")["prefix"]), tmp_path / "runs" / "mlp" / "ckpt-30")
+    builders = tmp_path / "leaves_marks.py"
+    shutil.copyfile(marked.builders, builders)
+    arguments = ["--logdir", tmp_path / "runs", "--ckptmeta_builders", builders]
+    with serve(tmp_path / "board", *arguments, dies=True) as board:
+        mine = Marked(board, builders)
+        body = {"checkpoint": board.checkpoint("mlp/ckpt-30")["id"], "builder": "waits", "check": False}
+        start_job(board, body)
+        ((_, pid),) = wait_until(lambda: mine.marks, "the worker runs the builder")
+        board.process.kill()
+        board.process.wait()
+        wait_until(lambda: has_ended(pid), "the worker is gone")
+
+
+@pytest.mark.parametrize("path", ["jobs/unknown", "jobs/unknown/file", "jobs/..", "jobs/a/b", "jobs/a/file/b"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_job_unknown_is_not_found(demo_board: TensorBoard, method: str, path: str) -> None:
+    answer = demo_board.ask(method, f"data/plugin/ckptmeta/{path}")
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+def test_job_that_fails_says_why_and_makes_no_file(odd_board: TensorBoard) -> None:
+    job, _ = start_job(odd_board, {"checkpoint": odd_board.checkpoint("bad/truncated-1")["id"], "builder": "raises"})
+    wait_until(lambda: read_job(odd_board, job)["state"] != "running", "the job ends")
+    ended = read_job(odd_board, job)
+    assert (ended["state"], ended["result"]) == ("failed", None)
+    assert ended["error"]["code"] == "checkpoint_corrupt"
+    assert odd_board.get(f"jobs/{job}/file").error["code"] == "not_found"
+
+
+# --- What bad input gets
+
+Verdicts = Mapping[str, Answer]
+
+
+@pytest.fixture(scope="module")
+def bad_verdicts(odd_board: TensorBoard) -> Verdicts:
+    """The answers for every bad builder and checkpoint, taken all at once: that is what a bad day looks like."""
+    bodies: dict[str, dict[str, str]] = {
+        name: {"checkpoint": odd_board.checkpoint(f"{name}/ckpt-1")["id"]} for name in (*BAD_RUNS, "prints-megabytes")
+    }
+    unpaired = odd_board.checkpoint("unpaired/ckpt-1")["id"]
+    bodies["nothing"] = {"checkpoint": unpaired, "builder": "nothing"}
+    for name in ("truncated-1", "half-1"):
+        bodies[name] = {"checkpoint": odd_board.checkpoint(f"bad/{name}")["id"], "builder": "raises"}
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        return dict(zip(bodies, pool.map(lambda body: odd_board.post("verdict", body), bodies.values()), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "told"),
+    [
+        ("raises", "builder_failed", ["Builder 'raises'", "ValueError: no layer 'hiden'"]),
+        ("exits", "builder_exited", ["Builder 'exits'", "sys.exit('enough')"]),
+        ("exits-hard", "builder_exited", ["Builder 'exits-hard'", "exit status 7"]),
+        ("crashes", "builder_crashed", ["Builder 'crashes'", "SIGSEGV"]),
+        ("eats-memory", "builder_out_of_memory", ["Builder 'eats-memory'", "1.5 GiB", "--ckptmeta_memory_limit"]),
+        ("hangs", "builder_timeout", ["Builder 'hangs'", f"{BAD_SECONDS:g} s", "--ckptmeta_timeout"]),
+        ("nothing", "builder_returned", ["Builder 'nothing'"]),
+        ("truncated-1", "checkpoint_corrupt", ["truncated-1"]),
+        ("half-1", "checkpoint_incomplete", ["half-1"]),
+    ],
+)
+def test_verdict_of_something_bad_is_one_clear_error(
+    bad_verdicts: Verdicts, name: str, code: str, told: list[str]
+) -> None:
+    answer = bad_verdicts[name]
+    assert answer.status == 200
+    verdict = answer.document
+    assert set(verdict) == VERDICT_KEYS
+    assert verdict["status"] == "error"
+    assert set(verdict["error"]) == {"code", "message", "details"}
+    assert verdict["error"]["code"] == code
+    for text in told:
+        assert text in verdict["error"]["message"]
+
+
+def test_verdict_of_a_builder_that_raises_holds_its_own_traceback_alone(bad_verdicts: Verdicts) -> None:
+    details = bad_verdicts["raises"].document["error"]["details"]
+    assert details.startswith("Traceback (most recent call last):")
+    assert details.endswith("ValueError: no layer 'hiden'\nthere are: hidden, digit")
+    assert re.findall(r'File "[^"]*/([^/"]+)", line \d+, in (\w+)', details) == [
+        ("misbehaves.py", "raises"),
+        ("misbehaves.py", "find_layer"),
+    ]
+
+
+def test_verdict_of_a_builder_that_ends_its_process_holds_its_last_words(bad_verdicts: Verdicts) -> None:
+    assert "last words" in bad_verdicts["exits-hard"].document["error"]["details"]
+
+
+def test_verdict_of_a_builder_that_prints_megabytes_is_a_small_match(bad_verdicts: Verdicts) -> None:
+    answer = bad_verdicts["prints-megabytes"]
+    assert answer.document["status"] == "match"
+    assert len(answer.body) < 10_000
+
+
+def test_tensorboard_after_bad_builders_answers_and_lists_what_it_learnt(
+    odd_board: TensorBoard, bad_verdicts: Verdicts
+) -> None:
+    assert bad_verdicts
+    states = {f"{c['run']}/{c['name']}": c["state"] for c in odd_board.get("checkpoints").document["checkpoints"]}
+    assert states["bad/truncated-1"] == "corrupt"
+    assert states["bad/half-1"] == "incomplete"
+    assert states["hangs/ckpt-1"] == "complete"
+    assert odd_board.ask("GET", "data/runs").status == 200
+
+
+@pytest.mark.parametrize(
+    ("run", "status", "code", "told"),
+    [
+        ("disputed", 409, "ambiguous_pairing", ["raises", "exits"]),
+        ("forsaken", 404, "unknown_builder", ["nobody's", "imports_missing.py"]),
+        ("unpaired", 409, "no_builder", ["ckpt-1", "imports_missing.py"]),
+    ],
+)
+@pytest.mark.parametrize("route", ["verdict", "open", "export"])
+def test_checkpoint_without_one_builder_is_asked_for(
+    odd_board: TensorBoard, route: str, run: str, status: int, code: str, told: list[str]
+) -> None:
+    answer = odd_board.post(route, {"checkpoint": odd_board.checkpoint(f"{run}/ckpt-1")["id"]})
+    assert (answer.status, answer.error["code"]) == (status, code)
+    for text in told:
+        assert text in answer.error["message"]
+
+
+def test_pairing_that_is_disputed_or_forsaken_is_shown_as_such(odd_board: TensorBoard) -> None:
+    disputed = odd_board.checkpoint("disputed/ckpt-1")["pairing"]
+    assert (disputed["builder"], disputed["claims"]) == (None, ["raises", "exits"])
+    forsaken = odd_board.checkpoint("forsaken/ckpt-1")["pairing"]
+    assert (forsaken["builder"], forsaken["claims"]) == (None, ["nobody's"])
+    assert "not registered" in forsaken["reason"]
+
+
+# --- All of them
+
+
+def test_answer_of_any_kind_is_never_taken_for_html(odd_board: TensorBoard, bad_verdicts: Verdicts) -> None:
+    hostile = "<script>alert(1)</script>"
+    id = odd_board.checkpoint("raises/ckpt-1")["id"]
+    answers = [
+        *bad_verdicts.values(),
+        odd_board.get("checkpoints"),
+        odd_board.get("builders"),
+        odd_board.get(f"jobs/{hostile.replace('/', '')}"),
+        odd_board.get("export"),
+        odd_board.post("verdict", {"checkpoint": hostile}),
+        odd_board.post("verdict", {"checkpoint": id, "builder": hostile}),
+        odd_board.post("verdict", {hostile: 1}),
+        odd_board.post("export", {"checkpoint": id, "format": hostile}),
+        odd_board.ask("POST", "data/plugin/ckptmeta/verdict", body=hostile),
+        odd_board.get("checkpoints", Host="<b>"),
+        odd_board.get("checkpoints", Origin=hostile),
+    ]
+    for answer in answers:
+        assert answer.headers.get_content_type() == "application/json"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+# --- The documentation
+
+
+@pytest.fixture(scope="module")
+def http_api() -> str:
+    return (Path(__file__).parents[2] / "docs" / "http_api.md").read_text(encoding="utf-8")
+
+
+def test_every_code_is_documented_with_its_status(http_api: str) -> None:
+    documented = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", http_api, re.MULTILINE))
+    # Those two only the command line gives.
+    expected = {c.value: str(STATUSES.get(c, COULD_NOT)) for c in Code}
+    expected |= {c.value: "–" for c in (Code.OUTPUT_EXISTS, Code.OUTPUT_UNWRITABLE)}
+    assert documented == expected
+
+
+def test_every_field_is_documented(http_api: str) -> None:
+    for keys in (CHECKPOINT_KEYS, PAIRING_KEYS, BUILDER_KEYS, PARAMETER_KEYS, VERDICT_KEYS, JOB_KEYS, CHECK_KEYS):
+        assert [key for key in sorted(keys) if f'"{key}"' not in http_api] == []
+
+
+def test_every_route_is_documented(http_api: str, demo_board: TensorBoard) -> None:
+    routes = set(re.findall(r"^### (.*)$", http_api, re.MULTILINE))
+    assert routes == {
+        "`GET /checkpoints`",
+        "`GET /builders`",
+        "`POST /verdict`",
+        "`POST /open`",
+        "`POST /export`",
+        "`GET /jobs/ID`, `GET /jobs/ID/file`, `DELETE /jobs/ID`",
+    }
+    for method, path in (found for group in routes for found in re.findall(r"`(\w+) /(\S+?)`", group)):
+        answer = demo_board.ask(method, f"data/plugin/ckptmeta/{path}", headers={"Content-Type": "application/json"})
+        assert answer.headers.get_content_type() == "application/json", path
+        assert answer.status != 405
