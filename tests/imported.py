@@ -1,4 +1,4 @@
-"""Import a downloaded MetaGraphDef as somebody without the model's source would. Shared by tests/plugin and tests/browser."""
+"""Import a downloaded MetaGraphDef as somebody without the model's source would."""
 
 from __future__ import annotations
 

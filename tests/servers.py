@@ -1,4 +1,4 @@
-"""A real TensorBoard, started as a user starts it, and what asks it over HTTP. Shared by tests/plugin and tests/browser."""
+"""A real TensorBoard, started as a user starts it, and what asks it over HTTP."""
 
 from __future__ import annotations
 

@@ -53,7 +53,10 @@ def test_wheel_offers_the_plugin_the_command_and_the_extras(wheel: zipfile.ZipFi
 
 def test_wheel_installed_alone_runs_from_anywhere(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path / "site")
-    script = "import tb_ckptmeta, sys; print(tb_ckptmeta.__file__); from tb_ckptmeta.cli import main; sys.exit(main(sys.argv[1:]))"
+    script = (
+        "import sys, tb_ckptmeta; from tb_ckptmeta.cli import main; "
+        "print(tb_ckptmeta.__file__); sys.exit(main(sys.argv[1:]))"
+    )
     builders = tmp_path / "builders.py"
     builders.write_text('from tb_ckptmeta import builder\n@builder("alone")\ndef alone(): ...\n')
     ended = subprocess.run(
