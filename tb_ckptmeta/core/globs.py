@@ -1,9 +1,14 @@
-"""Match checkpoint names against the patterns of builders and records. Runs anywhere."""
+"""Match checkpoint names against the patterns of builders and records. Runs anywhere.
+
+Records come with a logdir and are not trusted: matching takes time in proportion to pattern times path, whatever the
+pattern, which a translation to regular expressions does not.
+"""
 
 from __future__ import annotations
 
 import functools
-import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -12,7 +17,18 @@ def matches(pattern: str, path: str) -> bool:
     `*` and `?` stay within a folder, `[ab]` and `[!ab]` are sets, and a segment that is `**`
     stands for zero or more folders (as in gitignore and pathlib).
     """
-    return _compile(pattern).fullmatch(path) is not None
+    segments = _parse(pattern)
+    names = path.split("/")
+    # How many of the path's names the segments so far can have taken.
+    taken = {0}
+    for index, segment in enumerate(segments):
+        if segment is not None:
+            taken = {count + 1 for count in taken if count < len(names) and _matches_name(segment, names[count])}
+        elif index == len(segments) - 1:
+            return any(count < len(names) for count in taken)
+        elif taken:
+            taken = set(range(min(taken), len(names) + 1))
+    return len(names) in taken
 
 
 def matches_tail(pattern: str, path: str) -> bool:
@@ -20,43 +36,75 @@ def matches_tail(pattern: str, path: str) -> bool:
     return matches("**/" + pattern, path.lstrip("/"))
 
 
+class _Star(NamedTuple):
+    """Any number of characters."""
+
+
+class _One(NamedTuple):
+    """One character, if `accepts` takes it."""
+
+    accepts: Callable[[str], bool]
+
+
+_Segment = tuple[_Star | _One, ...]
+
+
 @functools.lru_cache(maxsize=4096)
-def _compile(pattern: str) -> re.Pattern[str]:
-    segments = pattern.split("/")
-    # `**/**` says no more than `**`, and left as it is would make matching exponential.
-    segments = [s for i, s in enumerate(segments) if s != "**" or segments[i - 1 : i] != ["**"]]
-    parts: list[str] = []
-    for index, segment in enumerate(segments):
-        last = index == len(segments) - 1
-        if segment == "**":
-            parts.append(".*" if last else "(?:[^/]+/)*")
-        else:
-            parts.append(_translate(segment) + ("" if last else "/"))
-    return re.compile("".join(parts), re.DOTALL)
+def _parse(pattern: str) -> tuple[_Segment | None, ...]:
+    """Return the pattern's segments, None for `**`."""
+    return tuple(None if text == "**" else _parse_segment(text) for text in pattern.split("/"))
 
 
-def _translate(segment: str) -> str:
-    """Return the regular expression of one folder's pattern."""
-    out: list[str] = []
+def _parse_segment(text: str) -> _Segment:
+    tokens: list[_Star | _One] = []
     at = 0
-    while at < len(segment):
-        char = segment[at]
+    while at < len(text):
+        char = text[at]
         at += 1
         if char == "*":
-            if not out or out[-1] != "[^/]*":
-                out.append("[^/]*")
+            if not tokens or not isinstance(tokens[-1], _Star):
+                tokens.append(_Star())
         elif char == "?":
-            out.append("[^/]")
-        elif char == "[" and (end := segment.find("]", at + 1 + segment.startswith("!", at))) > 0:
-            body = segment[at:end].replace("\\", "\\\\").replace("[", "\\[").replace("&&", "&\\&")
-            body = body.replace("~~", "~\\~").replace("||", "|\\|").replace("--", "-\\-").replace("^", "\\^")
+            tokens.append(_One(lambda _: True))
+        elif char == "[" and (end := text.find("]", at + 1 + text.startswith("!", at))) > 0:
+            tokens.append(_parse_set(text[at:end]))
             at = end + 1
-            try:
-                re.compile(f"[{body}]")
-            except re.error:  # a reversed range, say: nothing can match it
-                out.append("(?!)")
-                continue
-            out.append(f"(?!/)[^{body[1:]}]" if body.startswith("!") else f"(?!/)[{body}]")
         else:
-            out.append(re.escape(char))
-    return "".join(out)
+            tokens.append(_One(char.__eq__))
+    return tuple(tokens)
+
+
+def _parse_set(body: str) -> _One:
+    negated = body.startswith("!")
+    if negated:
+        body = body[1:]
+    ranges: list[tuple[str, str]] = []
+    at = 0
+    while at < len(body):
+        if at + 2 < len(body) and body[at + 1] == "-":
+            ranges.append((body[at], body[at + 2]))
+            at += 3
+        else:
+            ranges.append((body[at], body[at]))
+            at += 1
+    return _One(lambda char: any(low <= char <= high for low, high in ranges) != negated)
+
+
+def _matches_name(segment: _Segment, name: str) -> bool:
+    """Match one name, going back to the last `*` alone: an earlier one need never take more."""
+    token = at = 0
+    star, resumed = -1, 0
+    while at < len(name):
+        current = segment[token] if token < len(segment) else None
+        if isinstance(current, _Star):
+            star, resumed = token, at
+            token += 1
+        elif current is not None and current.accepts(name[at]):
+            token += 1
+            at += 1
+        elif star >= 0:
+            resumed += 1
+            token, at = star + 1, resumed
+        else:
+            return False
+    return all(isinstance(rest, _Star) for rest in segment[token:])

@@ -153,3 +153,16 @@ def test_matches_of_a_path_without_magic_by_itself_is_true(path: str) -> None:
 def test_matches_of_arbitrary_text_never_raises(pattern: str, path: str) -> None:
     assert matches(pattern, path) in (True, False)
     assert matches_tail(pattern, path) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*a" * 60 + "b", "a" * 250),
+        ("/".join(["**", "a"] * 40) + "/b", "/".join("a" * 120)),
+        ("**/" * 60 + "b", "a/" * 200),
+    ],
+)
+def test_matches_of_a_hostile_pattern_comes_to_an_end(pattern: str, path: str) -> None:
+    # With backtracking, as in a regular expression, it would not in a lifetime.
+    assert not matches(pattern, path)
