@@ -18,7 +18,7 @@ def build_frontend():
     npm = shutil.which("npm")
     if npm is None:
         raise SystemExit(
-            "The Checkpoints tab's bundle is not built, and npm is not installed to build it: install Node.js 18 or "
+            "The Checkpoints tab's bundle is not built, and npm is not installed to build it: install Node.js 20 or "
             "newer, or install a released wheel, which has it."
         )
     subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=HERE / "frontend", check=True)

@@ -30,12 +30,14 @@ def export_checkpoint(options: argparse.Namespace) -> int:
         raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"There is no folder {output.parent} to write {output.name} into.")
     workspace = make_workspace(options)
     checkpoint = get_bare_checkpoint(options.prefix)
+    if os.path.realpath(output) in map(os.path.realpath, checkpoint.files):
+        message = f"{output} is a file of the checkpoint itself, and is not overwritten. Choose another output."
+        raise CkptMetaError(Code.OUTPUT_EXISTS, message)
     builders = workspace.registry.read()
     require_no_duplicates(builders)
     choice = choose(workspace, builders, checkpoint, pair_bare_checkpoint(checkpoint, builders), options)
-    if choice.builder.name not in builders.by_name:
-        for problem in builders.problems:
-            print_error(problem.message, problem.details)
+    for problem in builders.problems:
+        print_error(problem.message, problem.details)
     with (
         tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder,
         Progress(f"Exporting {checkpoint.name}") as progress,

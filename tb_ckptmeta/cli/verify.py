@@ -47,7 +47,10 @@ def _find_checkpoints(options: argparse.Namespace, builders: Builders) -> list[t
     found: list[tuple[Checkpoint, Pairing]] = []
     for target in options.targets:
         if os.path.isdir(target) and find_by_prefix(target) is None:
-            listed = make_workspace(options, [target]).list_checkpoints(builders)
+            workspace = make_workspace(options, [target])
+            listed = workspace.list_checkpoints(builders)
+            for text in workspace.scan(max_age=60.0).problems:
+                print_error(text)
             if not listed:
                 raise CkptMetaError(Code.NOT_FOUND, f"There is no checkpoint below {target}.")
             found += [(c, c.pairing) for c in listed]

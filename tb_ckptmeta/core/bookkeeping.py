@@ -43,6 +43,26 @@ _COUNTER_EDGES = frozenset(
 # How the optimizers of Keras 3, of tf_keras and of tf_keras' legacy ones call their count of steps.
 _STEP_EDGES = frozenset({"iterations", "_iterations", "iter"})
 
+# What else they have, one or the other.
+_OPTIMIZER_EDGES = frozenset(
+    {
+        "learning_rate",
+        "_learning_rate",
+        "_current_learning_rate",
+        "decay",
+        "momentum",
+        "beta_1",
+        "rho",
+        "_variables",
+        "_trainable_variables",
+        "_momentums",
+        "_velocities",
+    }
+)
+
+# The slots of tf_keras' optimizers.
+_KERAS_SLOTS = frozenset({"m", "v", "vhat", "rms", "mg", "momentum", "accumulator", "accum_grad", "accum_var"})
+
 # Variables that TF1 optimizers and training loops add to a graph beside the model's.
 _NAMES = re.compile(
     r"(?:.*/)?(?:global_step|save_counter|beta[12]_power(?:_\d+)?|Adam/(?:iter|beta_[12]|decay|learning_rate)"
@@ -55,19 +75,19 @@ def is_name_bookkeeping(
 ) -> bool:
     """Tell whether a name-based key is a counter or the slot of a model's variable.
 
-    A slot (`Adam`, `Adam_1`, `Momentum`, `ExponentialMovingAverage`) is named after its variable:
-    `VARIABLE/SLOT`, or `OPTIMIZER/VARIABLE/SLOT` as tf_keras has it, and has the variable's shape
-    (tensorflow/python/training/slot_creator.py).
+    `variables` are those that are bound. A slot (`Adam`, `Adam_1`, `Momentum`, `ExponentialMovingAverage`) is named
+    after its variable, `VARIABLE/SLOT`, and has its shape (tensorflow/python/training/slot_creator.py); the optimizers
+    of tf_keras put names of their own before it: `training/Adam/VARIABLE/m`.
     """
     if _NAMES.fullmatch(key):
         return True
-    owner = key.rpartition("/")[0]
-    while owner:
-        owned = variables.get(owner)
-        if owned is not None and len(owned) == len(shape):
-            return all(m in (None, s) for m, s in zip(owned, shape, strict=True))
+    owner, _, slot = key.rpartition("/")
+    while owner not in variables and slot in _KERAS_SLOTS and "/" in owner:
         owner = owner.partition("/")[2]
-    return False
+    owned = variables.get(owner)
+    if owned is None or len(owned) != len(shape):
+        return False
+    return all(m in (None, s) for m, s in zip(owned, shape, strict=True))
 
 
 def find_bookkeeping_nodes(
@@ -108,4 +128,11 @@ def _is_training(saved: ObjectGraph, tensors: Mapping[str, StoredTensor], name: 
     node = saved.nodes[child]
     if name in _COUNTER_EDGES:
         return not node.children and all(k in tensors and tensors[k].shape == () for k in node.keys.values())
-    return name in _TRAINING_EDGES or bool(node.slots) or bool(_STEP_EDGES & node.children.keys())
+    if name in _TRAINING_EDGES or node.slots:
+        return True
+    # An optimizer under another name: it counts steps, in one integer, and has what optimizers have.
+    steps = [saved.nodes[c].keys for n, c in node.children.items() if n in _STEP_EDGES]
+    counts = any(
+        k in tensors and tensors[k].shape == () and "int" in tensors[k].dtype for s in steps for k in s.values()
+    )
+    return counts and bool(_OPTIMIZER_EDGES & node.children.keys())

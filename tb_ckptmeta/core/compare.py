@@ -19,6 +19,8 @@ from tb_ckptmeta.core.verdict import MATCH, MISMATCH, PARTIAL
 VALUE = "VARIABLE_VALUE"
 """The attribute of an object node that holds a variable's value."""
 
+CONFIGURATION = "OBJECT_CONFIG_JSON"
+
 ATTACHMENT_DEPTH = 3
 """How far below the checkpoint's root a model is looked for."""
 
@@ -73,12 +75,15 @@ def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
     return _compare_names(rebuilt, contents, notes)
 
 
+_MODEL_EDGES = (("model",), ("net",), ("network",))
+
+
 def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Comparison:
     binding: dict[int, str] = {}
     for index, variable in enumerate(rebuilt.variables):
         if variable.name in contents.tensors:
             binding.setdefault(index, variable.name)
-    shapes = {v.name: v.shape for v in rebuilt.variables}
+    shapes = {rebuilt.variables[i].name: rebuilt.variables[i].shape for i in binding}
     left = [key for key in contents.tensors if key not in set(binding.values())]
     kept = [k for k in left if bookkeeping.is_name_bookkeeping(k, contents.tensors[k].shape, shapes)]
     return _conclude(rebuilt, contents, binding, _without(left, kept), kept, notes, None)
@@ -86,17 +91,16 @@ def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Co
 
 def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> Comparison:
     walk, notes = _attach(rebuilt, contents, saved)
-    held_by: dict[str, set[int]] = {}
-    for node in walk.nodes:
-        for attribute, key in saved.nodes[node].keys.items():
-            if attribute != VALUE:
-                # Python state, a configuration, a table: the model knows it, the variables do not hold it.
-                held_by.setdefault(key, set()).add(node)
+    # Written by TensorFlow 2.0 to 2.4 beside each Keras layer: a text about it, and no state.
+    configurations = {n.keys[CONFIGURATION] for n in saved.nodes if CONFIGURATION in n.keys}
+    tables = [k for n in walk.nodes for a, k in saved.nodes[n].keys.items() if a not in (VALUE, CONFIGURATION)]
+    if tables:
+        notes.append(f"An exported graph restores variables alone, not the tables or other state in: {_some(tables)}")
     part = set(saved.reachable(walk.start))
     own = bookkeeping.find_bookkeeping_nodes(saved, contents.tensors, walk.start, walk.nodes)
     bound_keys = set(walk.binding.values())
-    model_keys = {key for node in part - own for key in saved.nodes[node].keys.values()}
-    left = [k for k in contents.tensors if k not in bound_keys and k not in held_by]
+    model_keys = {key for node in part - own for key in saved.nodes[node].keys.values()} - configurations
+    left = [k for k in contents.tensors if k not in bound_keys]
     unexpected = [k for k in left if k in model_keys]
     return _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
 
@@ -113,8 +117,16 @@ def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> tuple[_
         walk = _walk(rebuilt, saved, start, path)
         agree = sum(_agrees(rebuilt.variables[v], contents.tensors.get(k)) for v, k in walk.binding.items())
         score = (agree, len(walk.binding))
-        if score > best_score:
-            best, best_score, twins = walk, score, []
+        # Of two that fit alike, an average of the weights beside the model, say, the one that is called so.
+        called = (
+            score == best_score > (0, 0)
+            and path[-1:] in _MODEL_EDGES
+            and best is not None
+            and best.path[-1:] not in _MODEL_EDGES
+        )
+        if score > best_score or called:
+            twins = [best] if called and best is not None else []
+            best, best_score = walk, score
         elif score == best_score and best is not None and set(walk.binding.values()) != set(best.binding.values()):
             twins.append(walk)
     assert best is not None  # the root is always an attachment
@@ -183,7 +195,7 @@ def _conclude(
     notes: list[str],
     attachment: tuple[str, ...] | None,
 ) -> Comparison:
-    missing, shapes, dtypes, unread = [], [], [], []
+    missing, shapes, dtypes, unread, idle = [], [], [], [], []
     bound = 0
     for index, variable in enumerate(rebuilt.variables):
         key = binding.get(index)
@@ -193,6 +205,8 @@ def _conclude(
             else:
                 unread.append(variable.name)
             continue
+        if variable.trainable and not variable.read:
+            idle.append(variable.name)
         stored = contents.tensors[key]
         row = {"name": variable.name, "key": key}
         if not _same_shape(variable.shape, stored.shape):
@@ -207,6 +221,10 @@ def _conclude(
         notes.append(
             f"{len(unread)} variable(s) that the graph does not read are not in the checkpoint: {_some(unread)}"
         )
+    if idle:
+        notes.append(f"{len(idle)} trainable variable(s) are restored, but the graph does not read them: {_some(idle)}")
+    if not read and any(v.trainable for v in rebuilt.variables):
+        notes.append("The outputs depend on none of the model's variables: what these hold is not in this graph.")
     if not rebuilt.variables:
         notes.append("The model has no variables: there is nothing to restore.")
     if shapes or dtypes or (rebuilt.variables and contents.tensors and not binding):

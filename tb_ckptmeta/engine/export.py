@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +92,7 @@ def export(
             verdict = verify(checkpoint.id, source.builder, source.arguments, artifacts.rebuilt, contents)
             if not value["exported"]:
                 raise _refuse(verdict, checkpoint, allow_partial)
-            restored_by = reference.result()["restored_by"] if reference is not None else None
+            referred = reference.result() if reference is not None else None
         except BaseException:
             stop.event.set()
             raise
@@ -99,13 +100,13 @@ def export(
             stop.close()
     path = rebuilding / EXPORT
     path = path.rename(path.with_name("export" + format.suffix))
-    if restored_by is None:
+    if referred is None:
         return Exported(path, verdict, CheckReport(SKIPPED, note="Not checked: --no-check was asked for."))
     return Exported(
         path,
         verdict,
         _check(
-            rebuilder, path, format, checkpoint, contents, referring, folder, restored_by, progress, cancelled, verdict
+            rebuilder, path, format, checkpoint, contents, referring, folder, referred, progress, cancelled, verdict
         ),
     )
 
@@ -119,7 +120,7 @@ def _make_reference(
     progress: _Progress,
     cancelled: threading.Event,
 ) -> Any:
-    job = Reference(source, rebuilder.limits, checkpoint.prefix, allow_partial)
+    job = Reference(source, rebuilder.limits, os.path.abspath(checkpoint.prefix), allow_partial)
     subject = f"The check of builder {source.builder!r}"
     try:
         with rebuilder.slot(cancelled):
@@ -139,7 +140,7 @@ def _check(
     contents: Contents,
     referring: Path,
     folder: Path,
-    restored_by: str,
+    referred: Mapping[str, Any],
     progress: _Progress,
     cancelled: threading.Event | None,
     verdict: Verdict,
@@ -147,13 +148,15 @@ def _check(
     checking = _make_folder(folder, "check", contents)
     for name in (INPUTS, REFERENCE):
         (referring / name).rename(checking / name)
-    job = Check(str(path), format.name, checkpoint.prefix, rebuilder.limits)
+    job = Check(str(path), format.name, os.path.abspath(checkpoint.prefix), rebuilder.limits)
     with rebuilder.slot(cancelled):
         value = run_worker(job, checking, "The check", on_steps=progress.of("check"), cancelled=cancelled)
     note = (
         "" if verdict.status == MATCH else "Variables that nothing restores were given the same values on both sides."
     )
-    return CheckReport(PASSED, restored_by, value["max_abs_difference"], value["tolerance"], note)
+    if not referred["independent"]:
+        note = f"It compares only with our own binding of names to variables. {note}".strip()
+    return CheckReport(PASSED, referred["restored_by"], value["max_abs_difference"], value["tolerance"], note)
 
 
 def _refuse(verdict: Verdict, checkpoint: Checkpoint, allow_partial: bool) -> CkptMetaError:

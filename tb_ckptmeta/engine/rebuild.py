@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ class Rebuilder:
         self._limits = limits
         self._slots = threading.BoundedSemaphore(workers)
         self._kept: OrderedDict[str, Artifacts] = OrderedDict()
+        self._ended: OrderedDict[str, tuple[float, Artifacts | CkptMetaError]] = OrderedDict()
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -55,24 +57,36 @@ class Rebuilder:
         Raises:
             CkptMetaError: as the worker says.
         """
+        asked = time.monotonic()
         key = json.dumps([vars(source.spec), {**vars(source), "spec": None}], sort_keys=True, default=str)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
+            # What came of it while we waited is ours as well: a builder that hangs must not do so for each who asks.
+            ended = self._ended.get(key)
+            if ended is not None and ended[0] > asked:
+                if isinstance(ended[1], CkptMetaError):
+                    raise ended[1]
+                return ended[1]
             kept = self._kept.get(key)
             if kept is not None and not fresh and all(stamp(p) == was for p, was in kept.files.items()):
                 with self._lock:
                     self._kept.move_to_end(key)
                 return kept
-            with tempfile.TemporaryDirectory(prefix="ckptmeta-") as name:
-                folder = Path(name)
-                value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps)
-                artifacts = read_artifacts(folder, value)
+            try:
+                with tempfile.TemporaryDirectory(prefix="ckptmeta-") as name:
+                    folder = Path(name)
+                    value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps)
+                    artifacts = read_artifacts(folder, value)
+            except CkptMetaError as error:
+                self._ended[key] = (time.monotonic(), error)
+                raise
+            self._ended[key] = (time.monotonic(), artifacts)
             with self._lock:
                 self._kept[key] = artifacts
                 while len(self._kept) > _MOST_KEPT:
                     gone, _ = self._kept.popitem(last=False)
-                    self._locks.pop(gone, None)
+                    self._ended.pop(gone, None)
             return artifacts
 
     def run(

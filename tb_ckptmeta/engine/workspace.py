@@ -149,7 +149,11 @@ class Workspace:
         if arguments is None:
             arguments = pairing.arguments if builder == pairing.builder else {}
         registered = builders.get(builder)
-        return Choice(checkpoint, registered, check_arguments(builder, registered.description.parameters, arguments))
+        return Choice(
+            checkpoint.with_pairing(pairing),
+            registered,
+            check_arguments(builder, registered.description.parameters, arguments),
+        )
 
     def rebuild(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Artifacts:
         """Rebuild the model of a choice; raises as the worker says."""

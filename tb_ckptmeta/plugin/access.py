@@ -59,6 +59,10 @@ class Access:
                 f"TensorBoard's own. Open it in a tab of its own. ({FLAG} names further hosts.)",
             )
 
+    def is_foreign(self, netloc: str, headers: Headers) -> bool:
+        """Tell whether a page at `netloc` is another's than this TensorBoard's."""
+        return not self._is_own(f"http://{netloc}", headers.get("Host", ""))
+
     def _knows(self, name: str) -> bool:
         if not name:
             return False

@@ -102,7 +102,7 @@ class GraphsOverlay:
 
     def open(self, choice: Choice) -> Shown:
         """List a graph in the dashboard, for as long as this TensorBoard runs."""
-        shown = _name(choice.checkpoint, choice.builder.name, choice.arguments, recorded=False)
+        shown = _name(choice.checkpoint, choice.builder.name, choice.arguments)
         with self._lock:
             self._opened.pop(shown.run, None)
             self._opened[shown.run] = shown
@@ -120,7 +120,7 @@ class GraphsOverlay:
             # What was never written to its end has no graph to show.
             if builder is not None and checkpoint.state in ("listed", "complete"):
                 newest[checkpoint.run, builder] = checkpoint
-        shown = [_name(c, b, c.pairing.arguments, recorded=True) for (_, b), c in newest.items()]
+        shown = [_name(c, b, c.pairing.arguments) for (_, b), c in newest.items()]
         with self._lock:
             found = {s.run: s for s in (*shown, *self._opened.values())}
             self._named.update(found)
@@ -142,8 +142,10 @@ class GraphsOverlay:
     def _focus(self, request: Request) -> Shown | None:
         """Return the one graph that the page was opened for: its address, query included, is the Referer."""
         try:
-            query = urlsplit(request.headers.get("Referer") or "").query
-            key = parse_qs(query).get(FOCUS, [""])[0]
+            referer = urlsplit(request.headers.get("Referer") or "")
+            if self._access.is_foreign(referer.netloc, request.headers):
+                return None
+            key = parse_qs(referer.query).get(FOCUS, [""])[0]
         except ValueError:
             return None
         if not key:
@@ -214,26 +216,29 @@ class GraphsOverlay:
 
     def _make_graph(self, shown: Shown, conceptual: bool) -> bytes:
         """Return a graph, or an error's; one that takes too long goes on being made while the page is told so."""
-        key = (shown.run, conceptual)
+        key = (shown.key, conceptual)
         with self._lock:
             future = self._pending.get(key)
+            begun = future is None
             if future is None:
                 future = self._pool.submit(self._rebuild, shown, conceptual)
                 self._pending[key] = future
+        if begun:
+            # Dropped when it is done, waited for or not: the next to ask gets a graph of then.
+            future.add_done_callback(lambda _: self._forget(key))
         try:
             content = future.result(_WAIT_SECONDS)
         except FutureTimeoutError:
             raise CkptMetaError(
                 Code.BUSY,
-                f"{shown.run} is still being rebuilt, for more than {_WAIT_SECONDS:g} s now. It goes on: open this "
-                "graph again in a while.",
+                f"{shown.run.removeprefix('• ')} is still being rebuilt, for more than {_WAIT_SECONDS:g} s now. It "
+                "goes on: open this graph again in a while.",
             ) from None
-        finally:
-            if future.done():
-                with self._lock:
-                    if self._pending.get(key) is future:
-                        del self._pending[key]
         return content
+
+    def _forget(self, key: tuple[str, bool]) -> None:
+        with self._lock:
+            self._pending.pop(key, None)
 
     def _rebuild(self, shown: Shown, conceptual: bool) -> bytes:
         try:
@@ -256,10 +261,12 @@ class GraphsOverlay:
         return make(title, artifacts.rebuilt, artifacts.graph, contents, facts)
 
 
-def _name(checkpoint: Checkpoint, builder: str, arguments: Mapping[str, Scalar], *, recorded: bool) -> Shown:
-    """Name a graph. Arguments belong to its identity, unless they are those that the pairing gives anyway."""
+def _name(checkpoint: Checkpoint, builder: str, arguments: Mapping[str, Scalar]) -> Shown:
+    """Name a graph. Arguments belong to its name, unless they are those that the checkpoint's pairing gives anyway."""
+    pairing = checkpoint.pairing
+    usual = dict(pairing.arguments) if pairing.builder == builder else {}
     shown = builder
-    if arguments and not recorded and dict(arguments) != dict(checkpoint.pairing.arguments):
+    if dict(arguments) != usual:
         shown += f"({', '.join(f'{k}={json.dumps(v)}' for k, v in sorted(arguments.items()))})"
     return Shown(checkpoint.id, builder, arguments, f"• {checkpoint.run} • {checkpoint.name} • {shown}")
 

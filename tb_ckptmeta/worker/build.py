@@ -32,9 +32,10 @@ class Built:
 
 @dataclass
 class Reads:
-    """The variables whose values the builder asked for while they had none."""
+    """The variables whose values the builder asked for while they had none; `created` counts those without."""
 
     names: list[str]
+    created: int = 0
 
     def add(self, name: str) -> None:
         if name not in self.names:
@@ -49,6 +50,7 @@ def create_without_weights(reads: Reads) -> Iterator[None]:
         initial = kwargs.get("initial_value")
         if initial is None or tf.distribute.has_strategy() or not _executes_eagerly():
             return next_creator(**kwargs)
+        reads.created += 1
         shape, dtype = _infer_shape_and_dtype(initial, kwargs.get("shape"), kwargs.get("dtype"))
         return WeightlessVariable(
             initial_value=initial,
@@ -167,20 +169,36 @@ def _as_tensor_spec(tensor: Any) -> Any:
 
 
 def _unwrap_functions(model: Any) -> list[str]:
-    """Let layers whose `call` is a `tf.function` run the Python function itself, and say so.
+    """Let the methods of a Keras model that are a `tf.function` run the Python function itself, and say so.
 
     Keras 3 calls an unbuilt layer once for its shapes, and a `tf.function` keeps that trace, with the initial values
     that the weights had in it. Called through the Python function, the layer is traced anew.
     """
-    unwrapped = []
+    unwrapped = set()
     for layer in keras_private.list_layers(model):
-        function = getattr(getattr(type(layer), "call", None), "python_function", None)
-        if function is not None:
-            object.__setattr__(layer, "call", types.MethodType(function, layer))
-            unwrapped.append(type(layer).__name__)
+        found: dict[str, Any] = {}
+        for kind in reversed(type(layer).__mro__):
+            found.update(vars(kind))
+        for name, value in found.items():
+            function = _find_own_function(value)
+            if function is not None:
+                object.__setattr__(layer, name, types.MethodType(function, layer))
+                unwrapped.add(f"{type(layer).__name__}.{name}")
+        for name, value in list(vars(layer).items()):
+            function = _find_own_function(value)
+            if function is not None:
+                object.__setattr__(layer, name, function)
+                unwrapped.add(f"{type(layer).__name__}.{name}")
     if not unwrapped:
         return []
-    return [f"call of {', '.join(sorted(set(unwrapped)))} is a tf.function; it was traced anew."]
+    return [f"{', '.join(sorted(unwrapped))}: a tf.function, which was traced anew."]
+
+
+def _find_own_function(value: Any) -> Any | None:
+    """Return the Python function of a `tf.function` that user code made, None for anything else."""
+    function = getattr(value, "python_function", None) if callable(value) else None
+    library = (getattr(function, "__module__", None) or "").partition(".")[0]
+    return None if library in ("keras", "tf_keras", "tensorflow") else function
 
 
 def _read_parameters(function: Any) -> list[str]:

@@ -62,6 +62,7 @@ def find_forward(trace: Trace, objects: ModelObjects) -> Forward:
     kept = [n for n in graph_def.node if n.name in needed]
     del graph_def.node[:]
     graph_def.node.extend(kept)
+    refuse_python_code(graph_def)
     captures = {inner.op.name: outer for outer, inner in source.captures if inner.op.name in needed}
 
     # Everything that the model tracks, then what its function captured from elsewhere: globals, closures.
@@ -157,6 +158,21 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
             + ("." if len(constants) <= 5 else " and others.")
         )
     return flat
+
+
+def refuse_python_code(graph_def: Any) -> None:
+    """Refuse a graph that calls back into the process that made it.
+
+    Raises:
+        CkptMetaError: UNSUPPORTED_MODEL, naming the first such node.
+    """
+    for node in (*graph_def.node, *(n for f in graph_def.library.function for n in f.node_def)):
+        if node.op in ("PyFunc", "PyFuncStateless", "EagerPyFunc"):
+            raise CkptMetaError(
+                Code.UNSUPPORTED_MODEL,
+                f"The model calls Python code (tf.py_function or tf.numpy_function, node {node.name}), which no "
+                "exported graph can hold. Write it in TensorFlow's operations.",
+            )
 
 
 def find_ancestors(graph_def: Any, names: Iterable[str]) -> set[str]:

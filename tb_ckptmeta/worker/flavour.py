@@ -21,7 +21,10 @@ def settle_keras(source: Source) -> str:
     In order: what the builder says, what its module shows when read without running it, what the checkpoint's
     keys show, Keras 3.
     """
-    flavour = source.keras or read_flavour(source.spec, source.builder) or source.keras_hint or KERAS_3
+    flavour = source.keras or read_flavour(source.spec, source.builder)
+    if flavour is None:
+        # A checkpoint's keys are a hint, no demand.
+        flavour = LEGACY if source.keras_hint == LEGACY and _has_legacy() else KERAS_3
     _set_environment(flavour)
     return flavour
 
@@ -177,9 +180,13 @@ def _dotted_names(node: ast.AST, aliases: Mapping[str, str]) -> Iterator[str]:
 
 def _set_environment(flavour: str) -> None:
     os.environ["TF_USE_LEGACY_KERAS"] = "1" if flavour == LEGACY else "0"
-    if flavour == LEGACY and importlib.machinery.PathFinder.find_spec("tf_keras") is None:
+    if flavour == LEGACY and not _has_legacy():
         raise CkptMetaError(
             Code.KERAS_MISSING,
             "This builder needs the legacy Keras 2 (tf_keras), which is not installed: "
             'pip install "tensorboard-plugin-ckptmeta[legacy]"',
         )
+
+
+def _has_legacy() -> bool:
+    return importlib.machinery.PathFinder.find_spec("tf_keras") is not None

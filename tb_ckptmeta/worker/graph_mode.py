@@ -11,7 +11,7 @@ from tb_ckptmeta.core.builder import Model, Registration
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker import keras_private
-from tb_ckptmeta.worker.flatten import Flat, find_ancestors
+from tb_ckptmeta.worker.flatten import Flat, find_ancestors, refuse_python_code
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.structure import name_inputs, name_outputs
 from tb_ckptmeta.worker.user_code import run_user_code
@@ -38,9 +38,10 @@ def build_in_graph(registration: Registration, arguments: Mapping[str, Any]) -> 
         dict(name_outputs(outputs)),
     )
     graph_def = graph.as_graph_def()
+    refuse_python_code(graph_def)
     needed = find_ancestors(graph_def, [t.op.name for t in flat.outputs.values()])
     variables = []
-    for index, variable in enumerate(graph.get_collection(v1.GraphKeys.GLOBAL_VARIABLES)):
+    for index, variable in enumerate(_list_variables(graph)):
         shape = variable.shape
         name = variable.op.name
         read = name in needed or getattr(getattr(variable, "handle", None), "op", variable.op).name in needed
@@ -55,6 +56,15 @@ def build_in_graph(registration: Registration, arguments: Mapping[str, Any]) -> 
         )
         flat.variables[index] = variable
     return flat, tuple(variables)
+
+
+def _list_variables(graph: Any) -> list[Any]:
+    """Return the graph's variables; the outputs may read local ones, too, which a checkpoint seldom holds."""
+    found: dict[str, Any] = {}
+    for key in (v1.GraphKeys.GLOBAL_VARIABLES, v1.GraphKeys.LOCAL_VARIABLES):
+        for variable in graph.get_collection(key):
+            found.setdefault(variable.op.name, variable)
+    return list(found.values())
 
 
 def _find_tensors(who: str, registration: Registration, returned: Any, graph: Any) -> tuple[Any, Any]:

@@ -55,7 +55,12 @@ def guard(folder: str) -> NoReturn:
 
         run(Path(folder))
     os.close(write_end)
-    ending = _watch(pid, lifeline, read_end, wake_read, limits, Path(folder))
+    try:
+        ending = _watch(pid, lifeline, read_end, wake_read, limits, Path(folder))
+    except BaseException:
+        _signal(-pid, signal.SIGKILL)  # unwatched, it must not live on
+        _signal(pid, signal.SIGKILL)
+        raise
     temporary = Path(folder, ENDING + ".tmp")
     temporary.write_text(json.dumps(ending), encoding="utf-8")
     temporary.replace(Path(folder, ENDING))
@@ -121,10 +126,11 @@ def _watch(pid: int, lifeline: int, output: int, wake: int, limits: Limits, fold
                     time.sleep(0.2)
                     kept.take(output)
                 _signal(-pid, signal.SIGKILL)
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                # What it started goes first, while its process group cannot be anyone else's.
+            ended, ending = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                status = ending
+                # What it started is still of its process group; an empty group is nobody's.
                 _signal(-pid, signal.SIGKILL)
-                _, status = os.waitpid(pid, 0)
     kept.take(output)
     _end_strays()
     (folder / OUTPUT).write_bytes(kept.text())

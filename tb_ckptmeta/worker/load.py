@@ -24,7 +24,7 @@ _STARTED = time.time_ns()
 _OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
 
 
-def import_tensorflow() -> Any:
+def import_tensorflow(seed: int = SEED) -> Any:
     """Import TensorFlow for the CPU, with fixed seeds.
 
     Raises:
@@ -42,9 +42,9 @@ def import_tensorflow() -> Any:
     # CUDA_VISIBLE_DEVICES is read when devices are first listed: now, before user code can set it.
     tf.config.set_visible_devices([], "GPU")
     # An initializer without a seed draws one: the same builder must give the same bytes.
-    random.seed(SEED)
-    tf.random.set_seed(SEED)
-    sys.modules["numpy"].random.seed(SEED)
+    random.seed(seed)
+    tf.random.set_seed(seed)
+    sys.modules["numpy"].random.seed(seed)
     return tf
 
 

@@ -64,8 +64,10 @@ def _rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, 
             made = _rebuild_in_graph(job, registration, keras, steps)
         else:
             made = _rebuild_eagerly(job, registration, keras, steps, reads)
-    except CkptMetaError:
-        if reads.names:
+    except CkptMetaError as error:
+        # A read in graph code (a tf.function, predict) does not come to us: TensorFlow fails, in words of its own.
+        maybe_read = reads.created and error.code in (Code.BUILDER_FAILED, Code.TRACE_FAILED)
+        if reads.names or maybe_read:
             return {"needs_allocation": reads.names}
         raise
     if reads.names:  # user code may have caught our refusal, and gone on without the value

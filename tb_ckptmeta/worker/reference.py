@@ -24,6 +24,7 @@ from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.structure import name_outputs
 from tb_ckptmeta.worker.trace import trace
+from tb_ckptmeta.worker.user_code import run_user_code
 
 v1 = tf.compat.v1
 
@@ -74,24 +75,27 @@ def _run_eagerly(
                     "tf.train.Checkpoint itself does not restore this model from this checkpoint.",
                     str(error),
                 ) from error
-        restored_by = "tf.train.Checkpoint"
+        restored_by, independent = "tf.train.Checkpoint", True
     else:
         reader = tf.train.load_checkpoint(job.prefix)
         for index, key in comparison.binding.items():
             forward.resource_variables[index].assign(reader.get_tensor(key))
-        restored_by = "tf.train.load_checkpoint, by name"
+        restored_by, independent = "tf.train.load_checkpoint, by name", False
     steps.begin("running the reference")
     inputs = draw_inputs(traced.inputs)
     flat = [tf.constant(inputs[name], tensor.dtype) for name, tensor in traced.inputs]
     args = tf.nest.pack_sequence_as(traced.function.structured_input_signature[0], flat)
-    outputs = dict(name_outputs(traced.function(*args)))
+    # Called anew after the restore, and eagerly: a trace made before might hold values from before.
+    tf.config.run_functions_eagerly(True)
+    who = f"Builder {registration.name!r}, run eagerly on drawn inputs,"
+    outputs = dict(name_outputs(run_user_code(who, Code.CHECK_FAILED, lambda: built.call(*args))))
     initial = {
         forward.variables[i].name: forward.resource_variables[i]
         for i in range(len(forward.variables))
         if forward.variables[i].read and i not in comparison.binding
     }
     _save(folder, inputs, outputs, initial)
-    return {"restored_by": restored_by}
+    return {"restored_by": restored_by, "independent": independent}
 
 
 def _run_in_graph(
@@ -114,7 +118,7 @@ def _run_in_graph(
         initial = session.run(initial)
         outputs = session.run(flat.outputs, {flat.inputs[n]: v for n, v in inputs.items()})
     _save(folder, inputs, outputs, initial)
-    return {"restored_by": "tf.compat.v1.train.Saver"}
+    return {"restored_by": "tf.compat.v1.train.Saver", "independent": True}
 
 
 def _save(folder: Path, inputs: dict[str, Any], outputs: dict[str, Any], initial: dict[str, Any]) -> None:

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import RESULT, Check, Describe, Job, Rebuild, Reference, read_job
 from tb_ckptmeta.worker.flavour import settle_keras, settle_module_keras
-from tb_ckptmeta.worker.load import import_tensorflow
+from tb_ckptmeta.worker.load import SEED, import_tensorflow
 from tb_ckptmeta.worker.steps import Steps
-from tb_ckptmeta.worker.user_code import describe_error
+from tb_ckptmeta.worker.user_code import describe_error, format_user_traceback
 
 
 def run(folder: Path) -> NoReturn:
@@ -30,19 +30,17 @@ def run(folder: Path) -> NoReturn:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=False)
     sys.dont_write_bytecode = True
+    job = read_job(folder)
     try:
-        result: Mapping[str, Any] = {"value": _run_job(read_job(folder), folder, Steps(folder))}
+        result: Mapping[str, Any] = {"value": _run_job(job, folder, Steps(folder))}
     except CkptMetaError as error:
         result = {"error": error.as_json()}
     except BaseException as error:
-        ours = CkptMetaError(
-            Code.WORKER_FAILED,
-            f"The worker failed with {describe_error(error)}. This is a defect of tb_ckptmeta, or of "
-            "its fit to the installed TensorFlow; please report it with the details.",
-            # Whole, our frames included: this one is for us.
-            "".join(traceback.format_exception(error)),
-        )
-        result = {"error": ours.as_json()}
+        if isinstance(job, (Check, Reference)) and isinstance(error, Exception):
+            message = f"The export could not be checked: {describe_error(error)}"
+            result = {"error": CkptMetaError(Code.CHECK_FAILED, message, format_user_traceback(error)).as_json()}
+        else:
+            result = {"error": _describe_defect(error).as_json()}
     temporary = folder / (RESULT + ".tmp")
     temporary.write_text(json.dumps(result, allow_nan=False, default=str), encoding="utf-8")
     temporary.replace(folder / RESULT)
@@ -50,6 +48,16 @@ def run(folder: Path) -> NoReturn:
     sys.stderr.flush()
     # Threads that user code left running must not keep the process.
     os._exit(0)
+
+
+def _describe_defect(error: BaseException) -> CkptMetaError:
+    return CkptMetaError(
+        Code.WORKER_FAILED,
+        f"The worker failed with {describe_error(error)}. This is a defect of tb_ckptmeta, or of its fit to the "
+        "installed TensorFlow; please report it with the details.",
+        # Whole, our frames included: this one is for us.
+        "".join(traceback.format_exception(error)),
+    )
 
 
 def _run_job(job: Job, folder: Path, steps: Steps) -> Any:
@@ -60,7 +68,8 @@ def _run_job(job: Job, folder: Path, steps: Steps) -> Any:
         case Rebuild() | Reference():
             keras = settle_keras(job.source)
     steps.begin("importing TensorFlow")
-    import_tensorflow()
+    # What a builder draws at random is not the checkpoint's: let the reference draw otherwise, and the check find out.
+    import_tensorflow(SEED + 1 if isinstance(job, Reference) else SEED)
     match job:
         case Describe():
             from tb_ckptmeta.worker.describe import describe

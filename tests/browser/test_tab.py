@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from imported import compare_import
 from playwright.sync_api import FrameLocator, Locator, Page, expect
-from servers import TensorBoard, serve
+from servers import TensorBoard, serve, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +45,14 @@ def expand(page: Page, name: str) -> None:
 
 def show_card(page: Page, name: str) -> Locator:
     """Select a node, and return the card that says what is known of it."""
-    find_node(page, name).locator("> g.nodeshape > *").first.dispatch_event("click")
+    node = find_node(page, name)
+
+    def select_it() -> bool:
+        # A click is lost while the dashboard lays the graph out anew.
+        node.locator("> g.nodeshape > *").first.dispatch_event("click")
+        return "selected" in (node.get_attribute("class") or "").split()
+
+    wait_until(select_it, f"{name} is selected")
     return page.locator("tf-graph-info")
 
 
@@ -191,8 +198,8 @@ def test_open_in_graphs_lands_on_exactly_that_graph(page: Page, request: pytest.
     for layer in ("mlp/hidden", "mlp/digit"):
         expect(find_node(page, layer)).to_be_visible()
     expect(show_card(page, "mlp/hidden")).to_contain_text("Dense")
-    # And back: what was selected still is, and says where the graph is.
-    page.go_back()
+    # And back in the tab what was selected still is, and says where the graph is.
+    page.get_by_role("tab", name="Checkpoints").click()
     tab = page.frame_locator("iframe")
     expect(tab.get_by_test_id("detail-name")).to_have_text("ckpt-20")
     expect(tab.get_by_test_id("graph-run")).to_have_text("• mlp • ckpt-20 • mnist-mlp")

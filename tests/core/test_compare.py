@@ -337,8 +337,15 @@ def test_compare_of_a_variable_that_no_graph_reads_and_the_checkpoint_holds_is_b
     model = mlp()
     model.children["head"] = node(w=variable(3, read=False))
     found = compare(rebuild(model), save(node(model=model)))
-    assert (found.status, found.variables, found.bound, found.notes) == (MATCH, 4, 4, [])
+    assert (found.status, found.variables, found.bound) == (MATCH, 4, 4)
     assert len(found.binding) == 5
+    assert ["the graph does not read them: head/w" in note for note in found.notes] == [True]
+
+
+def test_compare_of_a_graph_that_reads_no_variable_of_its_model_says_so() -> None:
+    model = node(w=variable(3, read=False))
+    found = compare(rebuild(model), save(model))
+    assert "The outputs depend on none of the model's variables" in found.notes[-1]
 
 
 def test_compare_of_a_variable_that_no_graph_reads_of_another_shape_is_a_mismatch() -> None:
@@ -408,11 +415,43 @@ def test_compare_of_a_compiled_model_keeps_its_optimizer_and_metrics_out_of_the_
         assert (found.status, found.unexpected, len(found.bookkeeping)) == (MATCH, [], 8)
 
 
+@pytest.mark.parametrize("edge", ["iter", "_iterations", "iterations"])
+def test_compare_of_an_optimizer_by_any_name_is_known_by_its_count_of_steps(edge: str) -> None:
+    model = mlp()
+    model.children["whatever"] = Object({edge: variable(dtype="int64"), "decay": variable()})
+    found = compare(rebuild(mlp()), save(model))
+    assert (found.status, set(keys(found.bookkeeping))) == (MATCH, {f"whatever/{edge}", "whatever/decay"})
+
+
+def test_compare_of_a_layer_that_counts_steps_is_no_optimizer() -> None:
+    model = mlp()
+    model.children["refiner"] = Object({"iterations": variable(dtype="int64"), "kernel": variable(3, 4)})
+    found = compare(rebuild(mlp()), save(node(model=model)))
+    assert (found.status, keys(found.unexpected)) == (
+        PARTIAL,
+        ["model/refiner/iterations", "model/refiner/kernel"],
+    )
+
+
 def test_compare_of_an_optimizer_by_any_name_is_known_by_its_slots() -> None:
     model = mlp()
-    model.children["whatever"] = adam(model)
+    model.children["whatever"] = Object({"rate": variable()}, slots=adam(model).slots)
     found = compare(rebuild(mlp()), save(model))
+    assert (found.status, found.unexpected, len(found.bookkeeping)) == (MATCH, [], 9)
+
+
+def test_compare_of_a_slot_that_another_edge_leads_to_is_bookkeeping_all_the_same() -> None:
+    model = mlp()
+    optimizer = adam(model)
+    model.children["shadow"] = node(first=optimizer.slots[0][2])
+    found = compare(rebuild(mlp()), save(node(model=model, optimizer=optimizer)))
     assert (found.status, found.unexpected) == (MATCH, [])
+
+
+def test_compare_of_a_layer_called_like_bookkeeping_with_more_than_the_model_has_is_unexpected() -> None:
+    saved = node(optimizer=node(_kernel=variable(3, 4), gamma=variable(4)))
+    found = compare(rebuild(node(optimizer=node(_kernel=variable(3, 4)))), save(node(model=saved)))
+    assert (found.status, keys(found.unexpected), found.bookkeeping) == (PARTIAL, ["model/optimizer/gamma"], [])
 
 
 @pytest.mark.parametrize("name", ["optimizer", "metrics", "epoch", "step"])
@@ -435,10 +474,33 @@ def test_compare_of_a_vector_called_like_a_counter_is_unexpected() -> None:
     assert (found.status, keys(found.unexpected)) == (PARTIAL, ["model/step"])
 
 
-def test_compare_of_a_table_that_the_model_has_is_neither_unexpected_nor_bookkeeping() -> None:
+def test_compare_of_a_table_that_the_model_has_is_unexpected_for_no_graph_restores_it() -> None:
     model = node(lookup=Object(state="table-keys"), out=dense(3, 4))
     found = compare(rebuild(model), save(node(model=model)))
-    assert (found.status, found.unexpected, found.bookkeeping) == (MATCH, [], [])
+    assert (found.status, keys(found.unexpected)) == (PARTIAL, ["model/lookup/.ATTRIBUTES/table-keys"])
+    assert "restores variables alone" in found.notes[0]
+
+
+def test_compare_of_a_layers_written_configuration_is_bookkeeping() -> None:
+    model = node(layer=Object(state="OBJECT_CONFIG_JSON"), out=dense(3, 4))
+    found = compare(rebuild(model), save(node(model=model)))
+    assert (found.status, found.unexpected, len(found.bookkeeping)) == (MATCH, [], 1)
+
+
+def test_compare_of_two_equal_models_takes_the_one_that_is_called_model() -> None:
+    found = compare(rebuild(mlp()), save(node(ema=mlp(), model=mlp())))
+    assert (found.status, found.attachment) == (MATCH, ("model",))
+    assert "fits 2 places" in found.notes[0]
+
+
+def test_compare_of_one_table_with_two_nodes_leaves_the_second_over() -> None:
+    table = Object(state="table-keys")
+    saved = node(a=Object(state="table-keys"), b=Object(state="table-keys"), out=dense(3, 4))
+    found = compare(rebuild(node(a=table, b=table, out=dense(3, 4))), save(saved))
+    assert (found.status, keys(found.unexpected)) == (
+        PARTIAL,
+        ["a/.ATTRIBUTES/table-keys", "b/.ATTRIBUTES/table-keys"],
+    )
 
 
 def test_compare_of_a_table_that_the_model_lacks_is_unexpected() -> None:

