@@ -191,7 +191,7 @@ def _unwrap_functions(model: Any) -> list[str]:
                 unwrapped.add(f"{type(layer).__name__}.{name}")
     if not unwrapped:
         return []
-    return [f"{', '.join(sorted(unwrapped))}: a tf.function, which was traced anew."]
+    return [f"{', '.join(sorted(unwrapped))} is a tf.function; it was traced anew."]
 
 
 def _find_own_function(value: Any) -> Any | None:

@@ -125,7 +125,8 @@ def test_rebuild_of_an_odd_return_says_what_and_what_to_do(
 
 
 def test_rebuild_of_every_odd_return_names_its_builder(odd_returns: dict[str, Any]) -> None:
-    assert {b for b, e in odd_returns.items() if repr(b) not in e["message"] and f'"{b}"' not in e["message"]} == set()
+    messages = {b: error["message"] for b, error in odd_returns.items() if not b.endswith(" needs")}
+    assert {b for b, message in messages.items() if repr(b) not in message and f'"{b}"' not in message} == set()
 
 
 def test_verdict_of_other_units_is_a_mismatch_of_shapes(take_verdict: Callable[[str, str], Verdict]) -> None:
@@ -180,7 +181,7 @@ def test_verdict_of_a_call_that_is_a_tf_function_is_a_match_with_a_note(
 ) -> None:
     verdict = take_verdict("compiled-call", "custom/ckpt-30")
     assert (verdict.status, verdict.bound) == ("match", 4)
-    assert any("CompiledCall is a tf.function" in note for note in verdict.notes)
+    assert any("CompiledCall.call is a tf.function" in note for note in verdict.notes)
 
 
 def test_verdict_of_dict_outputs_is_a_match(take_verdict: Callable[[str, str], Verdict]) -> None:
