@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -171,6 +172,10 @@ def test_info_for_a_key_that_cannot_be_built_lists_what_it_always_does(
 # --- Stock runs
 
 
+def sort_lines(body: bytes) -> list[bytes]:
+    return sorted((gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body).splitlines())
+
+
 @pytest.mark.parametrize("name", STOCK_QUERIES)
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_stock_run_is_answered_exactly_as_without_us(
@@ -179,8 +184,13 @@ def test_stock_run_is_answered_exactly_as_without_us(
     route, query = STOCK_QUERIES[name]
     ours, theirs = (b.graphs(route, {"Accept-Encoding": encoding}, **query) for b in (demo_board, bare_board))
     assert ours.status == theirs.status
-    assert ours.body == theirs.body
     unstable = {"Date"}
+    if "limit_attr_size" in query:
+        # TensorBoard lists what it has left out in the order of a protobuf map, which differs from process to process.
+        assert sort_lines(ours.body) == sort_lines(theirs.body)
+        unstable.add("Content-Length")
+    else:
+        assert ours.body == theirs.body
     assert [h for h in ours.headers.items() if h[0] not in unstable] == [
         h for h in theirs.headers.items() if h[0] not in unstable
     ]
