@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format
 from tb_ckptmeta.core.job import EXPORT, INPUTS, REFERENCE, Check, Rebuild, Reference, Source
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, Verdict
+from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.process import OnSteps, Step, run_worker
 from tb_ckptmeta.engine.rebuild import Rebuilder, read_artifacts, write_contents
 from tb_ckptmeta.engine.verify import verify
@@ -81,23 +82,25 @@ def export(
     }
     job = Rebuild(source, rebuilder.limits, export=format.name, allow_partial=allow_partial, provenance=provenance)
     reference: Future[Any] | None = None
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            if check:
-                reference = pool.submit(
-                    _make_reference, rebuilder, source, checkpoint, allow_partial, referring, progress, stop.event
-                )
-            value = rebuilder.run(job, rebuilding, on_steps=progress.of("rebuild"), cancelled=stop.event)
-            artifacts = read_artifacts(rebuilding, value)
-            verdict = verify(checkpoint.id, source.builder, source.arguments, artifacts.rebuilt, contents)
-            if not value["exported"]:
-                raise _refuse(verdict, checkpoint, allow_partial)
-            referred = reference.result() if reference is not None else None
-        except BaseException:
-            stop.event.set()
-            raise
-        finally:
-            stop.close()
+    try:
+        if check:
+            reference = call_in_background(
+                "ckptmeta-reference",
+                lambda: _make_reference(rebuilder, source, checkpoint, allow_partial, referring, progress, stop.event),
+            )
+        value = rebuilder.run(job, rebuilding, on_steps=progress.of("rebuild"), cancelled=stop.event)
+        artifacts = read_artifacts(rebuilding, value)
+        verdict = verify(checkpoint.id, source.builder, source.arguments, artifacts.rebuilt, contents)
+        if not value["exported"]:
+            raise _refuse(verdict, checkpoint, allow_partial)
+        referred = reference.result() if reference is not None else None
+    except BaseException:
+        stop.event.set()
+        raise
+    finally:
+        stop.close()
+        if reference is not None:
+            wait([reference])  # its files lie in the folder, which the caller takes away
     path = rebuilding / EXPORT
     path = path.rename(path.with_name("export" + format.suffix))
     if referred is None:

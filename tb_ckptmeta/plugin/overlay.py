@@ -11,7 +11,7 @@ import binascii
 import json
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from werkzeug.wrappers import Request, Response
 from tb_ckptmeta.core.arguments import Scalar
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.display import make_conceptual_graph, make_error_graph, make_op_graph
 from tb_ckptmeta.engine.workspace import Choice, Workspace
 from tb_ckptmeta.plugin.access import Access
@@ -73,7 +74,6 @@ class GraphsOverlay:
         self._lock = threading.Lock()
         self._opened: dict[str, Shown] = {}
         self._named: dict[str, Shown] = {}
-        self._pool = ThreadPoolExecutor(4, thread_name_prefix="ckptmeta-graph")
         self._pending: dict[tuple[str, bool], Future[bytes]] = {}
 
     def attach(self, graphs: Any) -> str:
@@ -221,7 +221,7 @@ class GraphsOverlay:
             future = self._pending.get(key)
             begun = future is None
             if future is None:
-                future = self._pool.submit(self._rebuild, shown, conceptual)
+                future = call_in_background("ckptmeta-graph", lambda: self._rebuild(shown, conceptual))
                 self._pending[key] = future
         if begun:
             # Dropped when it is done, waited for or not: the next to ask gets a graph of then.

@@ -186,7 +186,7 @@ def test_run_worker_with_traps_in_every_folder_and_a_hostile_environment_rebuild
         monkeypatch.setenv(name, value)
 
     spec = parse_spec(str(beside / "sets_environment.py"))
-    source = Source(spec, "sets-environment", {}, graph=False, keras=None, keras_hint=None)
+    source = Source(spec, "sets-environment", {}, graph=False, keras="3", keras_hint=None)
     value = run_worker(Rebuild(source, _LIMITS), job, "It")
 
     assert not marker.exists()

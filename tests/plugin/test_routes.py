@@ -288,12 +288,15 @@ def test_job_deleted_ends_its_workers(marked: Marked) -> None:
 
     pids = wait_until(find_workers, "both workers run the builder")
     assert not any(map(has_ended, pids))
-    running = read_job(marked.board, job)
+    building = ["rebuild: building", "reference: building with weights"]
+
+    def find_running() -> dict[str, Any] | None:
+        # The steps are told a moment after they have begun.
+        found = read_job(marked.board, job)
+        return found if [s["name"] for s in found["steps"] if s["seconds"] is None] == building else None
+
+    running = wait_until(find_running, "both workers are said to build")
     assert (running["state"], running["step"]) == ("running", "reference: building with weights")
-    assert [s["name"] for s in running["steps"] if s["seconds"] is None] == [
-        "rebuild: building",
-        "reference: building with weights",
-    ]
     answer = marked.board.ask("DELETE", f"data/plugin/ckptmeta/jobs/{job}")
     assert answer.status == 200
     assert set(answer.document) == JOB_KEYS
@@ -318,6 +321,27 @@ def test_job_of_a_tensorboard_that_is_killed_leaves_no_worker(
         board.process.kill()
         board.process.wait()
         wait_until(lambda: has_ended(pid), "the worker is gone")
+
+
+def test_tensorboard_stopped_while_workers_run_ends_at_once_and_leaves_none(
+    marked: Marked, copy_checkpoint: CopyCheckpoint, tmp_path: Path
+) -> None:
+    copy_checkpoint(Path(marked.board.checkpoint("mlp/ckpt-30")["prefix"]), tmp_path / "runs" / "mlp" / "ckpt-30")
+    builders = tmp_path / "leaves_marks.py"
+    shutil.copyfile(marked.builders, builders)
+    arguments = ["--logdir", tmp_path / "runs", "--ckptmeta_builders", builders]
+    with serve(tmp_path / "board", *arguments, dies=True) as board, ThreadPoolExecutor(1) as pool:
+        mine = Marked(board, builders)
+        body = {"checkpoint": board.checkpoint("mlp/ckpt-30")["id"], "builder": "waits"}
+        run = board.post("open", body).document["run"]
+        graph = pool.submit(board.graphs, "graph", run=run, tag="forward")
+        start_job(board, {**body, "check": False})
+        marks = wait_until(lambda: mine.marks if len(mine.marks) == 2 else [], "both workers run the builder")
+        board.process.terminate()
+        assert board.process.wait(20.0) == 0
+        wait_until(lambda: all(has_ended(pid) for _, pid in marks), "the workers are gone")
+        assert isinstance(graph.exception(), ConnectionError)
+    assert "Traceback" not in board.log.read_text()
 
 
 @pytest.mark.parametrize("path", ["jobs/unknown", "jobs/unknown/file", "jobs/..", "jobs/a/b", "jobs/a/file/b"])
