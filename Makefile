@@ -9,13 +9,17 @@ DEMO ?= ckptmeta-demo
 PORT ?= 6006
 PYTEST_ARGS ?=
 
-.PHONY: demo test check lint types format frontend frontend-test chromium wheel clean
+.PHONY: demo test corpus check lint types format frontend frontend-test chromium wheel clean
 
 demo: $(VENV)/.legacy $(BUNDLE)
 	$(BIN)/tb-ckptmeta demo $(DEMO) --port $(PORT)
 
 test: $(VENV)/.test $(BUNDLE) frontend-test chromium
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Every model of tests/corpus: a table on the terminal, and in docs/models.md. It takes half an hour.
+corpus: $(VENV)/.test $(VENV)/.corpus $(BUNDLE)
+	$(BIN)/python -m pytest -m corpus -s tests/corpus $(PYTEST_ARGS)
 
 check: lint types test
 

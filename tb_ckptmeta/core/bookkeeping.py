@@ -20,6 +20,7 @@ _TRAINING_EDGES = frozenset(
         "_metrics",
         "compiled_loss",
         "compiled_metrics",
+        "token_counts",  # what `adapt` of a lookup layer counts words in, until it has a vocabulary
         "_compile_loss",
         "_compile_metrics",
         "keras_api",

@@ -223,6 +223,15 @@ def _conclude(
         )
     if idle:
         notes.append(f"{len(idle)} trainable variable(s) are restored, but the graph does not read them: {_some(idle)}")
+    if rebuilt.objects is not None and attachment is not None:
+        tracked = set(rebuilt.owners.values())
+        loose = [v.name for i, v in enumerate(rebuilt.variables) if v.read and i not in tracked and i not in binding]
+        if loose:
+            notes.append(
+                f"tf.train.Checkpoint does not reach {len(loose)} variable(s) of the model, so that no checkpoint of "
+                "it holds them: Keras 3 tracks no layers in lists or dicts, and nobody tracks a global or a closure. "
+                f"Give each an attribute of its own, and save again: {_some(loose)}"
+            )
     if not read and any(v.trainable for v in rebuilt.variables):
         notes.append("The outputs depend on none of the model's variables: what these hold is not in this graph.")
     if not rebuilt.variables:

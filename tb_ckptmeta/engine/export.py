@@ -180,6 +180,7 @@ def _refuse(verdict: Verdict, checkpoint: Checkpoint, allow_partial: bool) -> Ck
             f"dtype differs: {r['name']} is {r['model']}, {r['key']} is {r['checkpoint']}"
             for r in verdict.dtype_mismatches
         ),
+        *(f"note: {note}" for note in verdict.notes),
     ]
     return CkptMetaError(
         Code.NOT_MATCHING,

@@ -15,6 +15,7 @@ from tb_ckptmeta.core.builder import Model, Registration
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.worker import keras_private
 from tb_ckptmeta.worker.flavour import KERAS_3
+from tb_ckptmeta.worker.structure import Named
 from tb_ckptmeta.worker.tensorflow_private import WeightlessVariable, is_trackable
 from tb_ckptmeta.worker.user_code import run_user_code
 
@@ -64,7 +65,7 @@ def create_without_weights(reads: Reads) -> Iterator[None]:
             aggregation=kwargs.get("aggregation") or tf.VariableAggregation.NONE,
         )
 
-    with tf.variable_creator_scope(create):
+    with tf.variable_creator_scope(create), keras_private.defer_normalization():
         yield
 
 
@@ -112,10 +113,34 @@ def build_eagerly(registration: Registration, arguments: Mapping[str, Any]) -> B
     signature_of = root.call if given.call is None and flavour is not None else call
     parameters = _read_parameters(signature_of)
     if given.call is None and flavour is not None and _takes_training(root, flavour):
-        function = _call_for_inference(root)
-    else:
-        function = call
-    return Built(root, function, args, parameters, tuple(notes))
+        call = _call_for_inference(root)
+    listed = keras_private.list_layers(root) if flavour is not None else ()
+    empty = keras_private.find_without_vocabulary(listed)
+    if empty is not None:
+        raise CkptMetaError(
+            Code.UNSUPPORTED_MODEL,
+            f"{who}: layer {empty!r} has no vocabulary, and a checkpoint of Keras 3 does not hold the one that it was "
+            "adapted to in training. Give the layer its vocabulary= in the builder, or adapt it there as in training.",
+        )
+    notes += keras_private.describe_adapted(listed)
+    normalizations = keras_private.find_normalizations(listed)
+    if normalizations:
+        call = _call_with_restored_state(call, normalizations)
+    return Built(root, call, args, parameters, tuple(notes))
+
+
+def _call_with_restored_state(call: Callable[..., Any], normalizations: Sequence[Any]) -> Callable[..., Any]:
+    """Let Normalization layers take mean and variance from their variables whenever the model is called.
+
+    They keep them as constants, which `tf.train.Checkpoint` does not restore; Keras' own loading makes them anew from
+    the restored variables (`load_own_variables`), and so does this.
+    """
+
+    def call_restored(*args: Any) -> Any:
+        with keras_private.take_restored_state(normalizations):
+            return call(*args)
+
+    return call_restored
 
 
 def _call_for_inference(model: Any) -> Callable[..., Any]:
@@ -157,15 +182,15 @@ def _find_keras_inputs(model: Any, flavour: str) -> tuple[Any, ...] | None:
 
 def _as_tensor_spec(tensor: Any) -> Any:
     """Return the spec of a KerasTensor, its batch dimension open as Keras leaves it."""
-    if getattr(tensor, "sparse", False) is True or getattr(tensor, "ragged", False) is True:
-        raise CkptMetaError(
-            Code.UNSUPPORTED_MODEL,
-            f"Input {tensor.name!r} of the model is sparse or ragged; an exported signature feeds dense tensors.",
-        )
-    spec = getattr(tensor, "type_spec", None)
+    name = tensor.name.partition(":")[0]
+    spec = getattr(tensor, "type_spec", None)  # tf_keras
     if spec is not None and not isinstance(spec, tf.TensorSpec):
-        return spec
-    return tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name.partition(":")[0])
+        return Named(spec, name)
+    if getattr(tensor, "sparse", False) is True:
+        return Named(tf.SparseTensorSpec(tensor.shape, tensor.dtype), name)
+    if getattr(tensor, "ragged", False) is True:
+        return Named(tf.RaggedTensorSpec(tensor.shape, tensor.dtype, ragged_rank=tensor.ragged_rank or 1), name)
+    return tf.TensorSpec(tensor.shape, tensor.dtype, name)
 
 
 def _unwrap_functions(model: Any) -> list[str]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import INPUTS, REFERENCE, Check
 from tb_ckptmeta.worker.arrays import load_arrays
-from tb_ckptmeta.worker.reference import INITIAL, OUTPUT
+from tb_ckptmeta.worker.reference import INITIAL, OUTPUT, RANDOM
 from tb_ckptmeta.worker.steps import Steps
 
 v1 = tf.compat.v1
@@ -39,15 +39,18 @@ def check(job: Check, folder: Path, steps: Steps) -> dict[str, Any]:
     inputs = load_arrays(folder / INPUTS)
     reference = load_arrays(folder / REFERENCE)
     expected = {n.removeprefix(OUTPUT): v for n, v in reference.items() if n.startswith(OUTPUT)}
+    random = {n.removeprefix(RANDOM): v for n, v in reference.items() if n.startswith(RANDOM)}
     initial = {n.removeprefix(INITIAL): v for n, v in reference.items() if n.startswith(INITIAL)}
     steps.begin("importing the export")
     actual = _run_metagraph(job, inputs, initial, steps)
     steps.begin("comparing")
-    if set(actual) != set(expected):
+    if set(actual) != {*expected, *random}:
         raise CkptMetaError(
             Code.CHECK_FAILED,
-            f"The export has the outputs {sorted(actual)}, the model has {sorted(expected)}.",
+            f"The export has the outputs {sorted(actual)}, the model has {sorted({*expected, *random})}.",
         )
+    for name, value in random.items():  # drawn anew by each call: what can be compared is the kind
+        _compare(name, np.zeros_like(actual[name]), np.zeros_like(value))
     rows = {name: _compare(name, actual[name], expected[name]) for name in sorted(expected)}
     differences = [r["max_abs_difference"] for r in rows.values() if r["max_abs_difference"] is not None]
     tolerances = [r["tolerance"] for r in rows.values() if r["tolerance"] is not None]

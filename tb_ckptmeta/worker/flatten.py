@@ -11,9 +11,11 @@ import tensorflow as tf
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker.objects import ModelObjects
-from tb_ckptmeta.worker.structure import as_op_name
+from tb_ckptmeta.worker.randomness import describe_random, find_random
+from tb_ckptmeta.worker.structure import Leaf, as_op_name
 from tb_ckptmeta.worker.tensorflow_private import create_resource, initialize_resource
 from tb_ckptmeta.worker.trace import Trace
+from tb_ckptmeta.worker.vocabulary import replace_in_graph_def
 
 v1 = tf.compat.v1
 
@@ -23,7 +25,7 @@ class Flat:
     """A plain `tf.Graph` of the forward pass.
 
     `inputs`, `outputs`: signature name -> tensor of `graph`. `variables`: index of the model's variable -> the
-    graph's variable. `tables`: whether an initializer of tables must run.
+    graph's variable. `leaves`: the inputs as the builder gave them.
     """
 
     graph: Any
@@ -31,6 +33,7 @@ class Flat:
     outputs: dict[str, Any]
     variables: dict[int, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    leaves: list[Leaf] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
         CkptMetaError: UNSUPPORTED_MODEL for a capture that no graph of its own can hold.
     """
     graph = tf.Graph()
-    flat = Flat(graph, {}, {})
+    flat = Flat(graph, {}, {}, leaves=forward.trace.leaves)
+    flat.notes += describe_random(find_random(forward.graph_def, forward.outputs))
     keep = set(keep_initial)
     tables = {id(r.resource_handle): r for r in objects.resources if hasattr(r, "resource_handle")}
     graph_def = forward.graph_def
@@ -127,7 +131,7 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
                     )
                 input_map[name] = flat.variables[index].handle
             elif id(outer) in tables:
-                input_map[name] = _make_table(tables[id(outer)], outer)
+                input_map[name] = _make_table(tables[id(outer)], outer, flat.notes)
             elif outer.dtype not in (tf.resource, tf.variant):
                 value = outer.numpy()
                 input_map[name] = tf.constant(value, outer.dtype, name=name)
@@ -298,7 +302,7 @@ def _zeros(shape: Any, dtype: Any) -> Any:
     return tf.zeros(sizes, dtype)
 
 
-def _make_table(table: Any, outer: Any) -> Any:
+def _make_table(table: Any, outer: Any, notes: list[str]) -> Any:
     """Create a table's resource in the graph, with an initializer where it has one."""
     handle = create_resource(table)
 
@@ -306,14 +310,26 @@ def _make_table(table: Any, outer: Any) -> Any:
         initialize_resource(table)
 
     traced = tf.function(run_initializer, autograph=False).get_concrete_function().graph
-    captured: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    resources = []
     for value, inner in traced.captures:
         if value is outer or value.dtype == tf.resource:
-            captured[inner.op.name] = handle
+            resources.append(inner.op.name)
         else:
-            captured[inner.op.name] = tf.constant(value.numpy(), name="table_value")
+            values[inner.op.name] = value.numpy()
     graph_def = traced.as_graph_def()
-    kept = [n for n in graph_def.node if n.name not in captured]
+    if hasattr(table, "key_dtype"):
+        held = {n.name: n.attr["value"].tensor for n in graph_def.node if n.op == "Const"}
+        texts = {
+            name: tf.make_ndarray(proto) for name, proto in held.items() if proto.dtype == tf.string.as_datatype_enum
+        }
+        files = {name: text.item() for name, text in texts.items() if text.ndim == 0}
+        files.update({name: value for name, value in values.items() if isinstance(value, bytes)})
+        notes.extend(replace_in_graph_def(graph_def, files, table.key_dtype, table.value_dtype))
+    read = {i.lstrip("^").partition(":")[0] for n in graph_def.node for i in n.input}
+    captured: dict[str, Any] = dict.fromkeys(resources, handle)
+    captured.update({n: tf.constant(value, name="table_value") for n, value in values.items() if n in read})
+    kept = [n for n in graph_def.node if n.name not in resources and n.name not in values]
     used = {i.lstrip("^").partition(":")[0] for n in kept for i in n.input}
     del graph_def.node[:]
     graph_def.node.extend(kept)

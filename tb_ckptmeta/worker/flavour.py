@@ -15,6 +15,10 @@ KERAS_3 = "3"
 LEGACY = "legacy"
 
 
+# What TensorFlow 2.16 and newer have with tf_keras alone.
+_LEGACY_PARTS = ("compat.v1.layers.", "compat.v1.keras.", "compat.v1.nn.rnn_cell.")
+
+
 def settle_keras(source: Source) -> str:
     """Decide for one builder, and set the environment that TensorFlow reads at import.
 
@@ -97,6 +101,7 @@ def read_flavour(spec: Spec, builder: str | None) -> str | None:
             names |= _names_in([definitions[name]])
     used = [n for n in imports if _bound_names(n) & names]
     aliases = _read_aliases(imports)
+    aliases.update(_read_assigned(top, aliases))
     return LEGACY if any(_shows_legacy(n, aliases) for n in [*reached, *used]) else None
 
 
@@ -153,9 +158,19 @@ def _read_aliases(imports: Sequence[ast.AST]) -> dict[str, str]:
     return aliases
 
 
+def _read_assigned(top: Sequence[ast.AST], aliases: Mapping[str, str]) -> dict[str, str]:
+    """Return what the names of `v1 = tf.compat.v1` stand for."""
+    assigned = {}
+    for node in top:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
+            name = next(_dotted_names(node.value, aliases), None)
+            assigned.update({t.id: name for t in node.targets if isinstance(t, ast.Name) and name is not None})
+    return assigned
+
+
 def _shows_legacy(node: ast.AST, aliases: Mapping[str, str]) -> bool:
     return any(
-        (name + ".").startswith("tf_keras.") or "compat.v1.layers." in name + "." or "compat.v1.keras." in name + "."
+        (name + ".").startswith("tf_keras.") or any(part in name + "." for part in _LEGACY_PARTS)
         for part in ast.walk(node)
         for name in _dotted_names(part, aliases)
     )

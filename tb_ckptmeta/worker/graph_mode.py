@@ -13,8 +13,10 @@ from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker import keras_private
 from tb_ckptmeta.worker.flatten import Flat, find_ancestors, refuse_python_code
 from tb_ckptmeta.worker.flavour import KERAS_3
+from tb_ckptmeta.worker.randomness import describe_random, find_random
 from tb_ckptmeta.worker.structure import name_inputs, name_outputs
 from tb_ckptmeta.worker.user_code import run_user_code
+from tb_ckptmeta.worker.vocabulary import replace_in_graph
 
 v1 = tf.compat.v1
 
@@ -31,13 +33,17 @@ def build_in_graph(registration: Registration, arguments: Mapping[str, Any]) -> 
         v1.set_random_seed(0)
         returned = run_user_code(who, Code.BUILDER_FAILED, lambda: registration.function(**arguments))
         inputs, outputs = _find_tensors(who, registration, returned, graph)
-    names, _ = name_inputs((inputs,), ("input",))
+    leaves, _ = name_inputs((inputs,), ("input",))
+    names = [name for leaf in leaves for name in leaf.components]
     flat = Flat(
         graph,
-        dict(zip(names, tf.nest.flatten(inputs), strict=True)),
+        dict(zip(names, tf.nest.flatten(inputs, expand_composites=True), strict=True)),
         dict(name_outputs(outputs)),
+        leaves=leaves,
     )
+    flat.notes += replace_in_graph(graph)
     graph_def = graph.as_graph_def()
+    flat.notes += describe_random(find_random(graph_def, {n: t.name for n, t in flat.outputs.items()}))
     refuse_python_code(graph_def)
     needed = find_ancestors(graph_def, [t.op.name for t in flat.outputs.values()])
     variables = []
@@ -97,7 +103,9 @@ def _find_tensors(who: str, registration: Registration, returned: Any, graph: An
         )
     inputs, outputs = returned
     for value in (*tf.nest.flatten(inputs), *tf.nest.flatten(outputs)):
-        if not isinstance(value, tf.Tensor) or getattr(value, "graph", None) is not graph:
+        composite = isinstance(value, (tf.SparseTensor, tf.RaggedTensor))
+        parts = tf.nest.flatten(value, expand_composites=True) if composite else [value]
+        if any(not isinstance(part, tf.Tensor) or getattr(part, "graph", None) is not graph for part in parts):
             raise CkptMetaError(
                 Code.BUILDER_RETURNED,
                 f"{who} returned {value!r:.200} among its (inputs, outputs), which is no tensor of the graph "

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from tb_ckptmeta.worker.flavour import KERAS_3, LEGACY
 
+_LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
 _NOT_IN_SCOPES = re.compile(r"[^A-Za-z0-9_.\\/>-]")
 
 
@@ -100,3 +101,88 @@ def find_built_signature(model: Any) -> tuple[Any, ...] | None:
             return None
         found.append(tf.TensorSpec([None, *shape[1:]], dtype))
     return tuple(found)
+
+
+def find_normalizations(layers: Iterable[Any]) -> list[Any]:
+    """Return the Normalization layers whose mean and variance are variables that `adapt` sets."""
+    return [
+        layer
+        for layer in layers
+        if type(layer).__name__ == "Normalization"
+        and find_flavour(layer) is not None
+        and getattr(layer, "adapt_mean", None) is not None
+    ]
+
+
+@contextlib.contextmanager
+def take_restored_state(normalizations: Iterable[Any]) -> Iterator[None]:
+    """Let Normalization layers compute mean and variance from their variables as they are now; then as before."""
+    before = [(layer, layer.mean, layer.variance) for layer in normalizations]
+    try:
+        for layer, _, _ in before:
+            layer.finalize_state()
+        yield
+    finally:
+        for layer, mean, variance in before:
+            layer.mean, layer.variance = mean, variance
+
+
+@contextlib.contextmanager
+def defer_normalization() -> Iterator[None]:
+    """Let no Normalization layer read its variables while it is built: `take_restored_state` does when it matters."""
+    patched = []
+    for module in ("keras", "tf_keras"):
+        kind = getattr(getattr(sys.modules.get(module), "layers", None), "Normalization", None)
+        if kind is None or not hasattr(kind, "finalize_state"):
+            continue
+        original = kind.finalize_state
+
+        def finalize_state(self: Any, original: Any = original) -> None:
+            shape = getattr(self, "_broadcast_shape", None)
+            if not tf.executing_eagerly() or shape is None or getattr(self, "adapt_mean", None) is None:
+                original(self)
+                return
+            self.mean = tf.zeros(shape, self.compute_dtype)
+            self.variance = tf.ones(shape, self.compute_dtype)
+
+        kind.finalize_state = finalize_state
+        patched.append((kind, original))
+    try:
+        yield
+    finally:
+        for kind, original in patched:
+            kind.finalize_state = original
+
+
+def find_without_vocabulary(layers: Iterable[Any]) -> str | None:
+    """Return the name of a lookup layer of Keras 3 that knows no word: no checkpoint holds what it has adapted to."""
+    for layer in layers:
+        if find_flavour(layer) != KERAS_3 or type(layer).__name__ not in _LOOKUPS:
+            continue
+        lookup = getattr(layer, "_lookup_layer", layer)
+        try:
+            known = lookup.vocabulary_size() - lookup.num_oov_indices - int(lookup.mask_token is not None)
+        except Exception:  # a layer of another version, or not built yet: calling it will say
+            continue
+        if known <= 0:
+            return str(layer.name)
+    return None
+
+
+def describe_adapted(layers: Iterable[Any]) -> list[str]:
+    """Return notes on layers whose `adapt` leaves nothing in a checkpoint of Keras 3."""
+    bins, words = [], []
+    for layer in layers:
+        if find_flavour(layer) != KERAS_3:
+            continue
+        kind = type(layer).__name__
+        if kind == "Discretization" and getattr(layer, "num_bins", None) is not None:
+            bins.append(layer.name)
+        elif kind in _LOOKUPS:
+            words.append(layer.name)
+    notes = []
+    if bins:
+        notes.append(f"The bins of {', '.join(bins)} come from the builder (adapt), not from the checkpoint.")
+    if words:
+        notes.append(f"The vocabulary of {', '.join(words)} comes from the builder, not from the checkpoint.")
+    return notes

@@ -38,6 +38,9 @@ def make_metagraph(flat: Flat, binding: Mapping[int, str], provenance: Mapping[s
             "tensorflow/serving/predict",
         )
     meta_graph.signature_def["serving_default"].CopyFrom(signature)
+    # Shapes of the graph as it is now: a loop whose variables freeze_graph makes constants has others.
+    for node in meta_graph.graph_def.node:
+        node.attr.pop("_output_shapes", None)
     del meta_graph.meta_info_def.tags[:]
     meta_graph.meta_info_def.tags.append("serve")
     text = json.dumps(provenance, sort_keys=True, separators=(",", ":"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from tb_ckptmeta.worker.arrays import save_arrays
 from tb_ckptmeta.worker.build import build_eagerly
 from tb_ckptmeta.worker.flatten import find_forward
 from tb_ckptmeta.worker.graph_mode import build_in_graph
-from tb_ckptmeta.worker.inputs import draw_inputs
+from tb_ckptmeta.worker.hints import find_eager_hints, find_graph_hints
+from tb_ckptmeta.worker.inputs import NARROW, WIDE, draw_inputs, pack_inputs
 from tb_ckptmeta.worker.load import get_builder
 from tb_ckptmeta.worker.objects import walk_objects
+from tb_ckptmeta.worker.randomness import find_random
 from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.structure import name_outputs
 from tb_ckptmeta.worker.trace import trace
@@ -29,8 +32,10 @@ from tb_ckptmeta.worker.user_code import run_user_code
 v1 = tf.compat.v1
 
 OUTPUT = "output/"
+RANDOM = "random/"
 INITIAL = "initial/"
-"""Prefixes in REFERENCE: the model's outputs, and the values of variables that nothing restores."""
+"""Prefixes in REFERENCE: the model's outputs, those that each call draws anew, the values of variables that nothing
+restores."""
 
 
 def make_reference(job: Reference, folder: Path, steps: Steps) -> dict[str, Any]:
@@ -82,19 +87,25 @@ def _run_eagerly(
             forward.resource_variables[index].assign(reader.get_tensor(key))
         restored_by, independent = "tf.train.load_checkpoint, by name", False
     steps.begin("running the reference")
-    inputs = draw_inputs(traced.inputs)
-    flat = [tf.constant(inputs[name], tensor.dtype) for name, tensor in traced.inputs]
-    args = tf.nest.pack_sequence_as(traced.function.structured_input_signature[0], flat)
     # Called anew after the restore, and eagerly: a trace made before might hold values from before.
     tf.config.run_functions_eagerly(True)
     who = f"Builder {registration.name!r}, run eagerly on drawn inputs,"
-    outputs = dict(name_outputs(run_user_code(who, Code.CHECK_FAILED, lambda: built.call(*args))))
+    hints = find_eager_hints(traced, forward, objects.resources)
+    signature = traced.function.structured_input_signature[0]
+    dtypes = {name: tensor.dtype for name, tensor in traced.inputs}
+
+    def run(inputs: dict[str, Any]) -> dict[str, Any]:
+        args = pack_inputs(signature, traced.leaves, inputs, dtypes)
+        return dict(name_outputs(run_user_code(who, Code.CHECK_FAILED, lambda: built.call(*args))))
+
+    inputs, outputs = _run_on_drawn(lambda breadth: draw_inputs(traced.leaves, hints, breadth), run)
+    random = find_random(forward.graph_def, forward.outputs)
     initial = {
         forward.variables[i].name: forward.resource_variables[i]
         for i in range(len(forward.variables))
         if forward.variables[i].read and i not in comparison.binding
     }
-    _save(folder, inputs, outputs, initial)
+    _save(folder, inputs, outputs, initial, random)
     return {"restored_by": restored_by, "independent": independent}
 
 
@@ -106,7 +117,6 @@ def _run_in_graph(
     steps.begin("restoring with tf.compat.v1.train.Saver")
     missing = [i for i, v in enumerate(variables) if v.name not in contents.tensors]
     held = [flat.variables[i] for i in range(len(variables)) if i not in missing]
-    inputs = draw_inputs(list(flat.inputs.items()))
     with flat.graph.as_default(), v1.Session(graph=flat.graph) as session:
         session.run(v1.global_variables_initializer())
         tables = flat.graph.get_collection(v1.GraphKeys.TABLE_INITIALIZERS)
@@ -116,17 +126,44 @@ def _run_in_graph(
         steps.begin("running the reference")
         initial = {variables[i].name: flat.variables[i] for i in missing if variables[i].read}
         initial = session.run(initial)
-        outputs = session.run(flat.outputs, {flat.inputs[n]: v for n, v in inputs.items()})
-    _save(folder, inputs, outputs, initial)
+        hints = find_graph_hints(flat.graph, flat.inputs, session)
+
+        def run(inputs: dict[str, Any]) -> dict[str, Any]:
+            feeds = {flat.inputs[n]: v for n, v in inputs.items()}
+            who = f"The graph of builder {registration.name!r}, run on drawn inputs,"
+            fetched: dict[str, Any] = run_user_code(who, Code.CHECK_FAILED, lambda: session.run(flat.outputs, feeds))
+            return fetched
+
+        inputs, outputs = _run_on_drawn(lambda breadth: draw_inputs(flat.leaves, hints, breadth), run)
+        names = {name: tensor.name for name, tensor in flat.outputs.items()}
+        random = find_random(flat.graph.as_graph_def(), names)
+    _save(folder, inputs, outputs, initial, random)
     return {"restored_by": "tf.compat.v1.train.Saver", "independent": True}
 
 
-def _save(folder: Path, inputs: dict[str, Any], outputs: dict[str, Any], initial: dict[str, Any]) -> None:
+def _run_on_drawn(
+    draw: Callable[[str], dict[str, Any]], run: Callable[[dict[str, Any]], dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run a model on drawn inputs, and on narrower ones where it does not take them: an index has to be in range."""
+    try:
+        inputs = draw(WIDE)
+        return inputs, run(inputs)
+    except CkptMetaError as first:
+        try:
+            inputs = draw(NARROW)
+            return inputs, run(inputs)
+        except CkptMetaError:
+            raise first from None
+
+
+def _save(
+    folder: Path, inputs: dict[str, Any], outputs: dict[str, Any], initial: dict[str, Any], random: list[str]
+) -> None:
     save_arrays(folder / INPUTS, inputs)
     save_arrays(
         folder / REFERENCE,
         {
-            **{OUTPUT + name: value for name, value in outputs.items()},
+            **{(RANDOM if name in random else OUTPUT) + name: value for name, value in outputs.items()},
             **{INITIAL + name: value for name, value in initial.items()},
         },
     )

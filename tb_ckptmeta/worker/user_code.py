@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -52,10 +53,26 @@ def name_in_errors(what: str, name: str) -> Iterator[None]:
 def describe_error(error: BaseException) -> str:
     """Return an exception's type and the first line of what it says, if it can say anything."""
     try:
-        text = str(error).strip().partition("\n")[0]
+        text = _find_first_sentence(str(error))
     except Exception:
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _find_first_sentence(message: str) -> str:
+    """Return the first line of a message that says something.
+
+    AutoGraph begins with "in user code:" and a traceback; what went wrong comes after that, and Keras puts where it
+    was before it.
+    """
+    lines = [line.strip() for line in re.sub("\x1b\\[[0-9]*m", "", message).strip().splitlines()]
+    if lines[:1] != ["in user code:"]:
+        return lines[0] if lines else ""
+    frames = [i for i, line in enumerate(lines) if line.startswith("File ")]
+    rest = [line for line in lines[frames[-1] + 2 if frames else 1 :] if line]
+    where = [i for i, line in enumerate(rest) if "Exception encountered when calling" in line]
+    said = rest[where[-1] + 1 :] if where and len(rest) > where[-1] + 1 else rest
+    return said[0] if said else lines[0]
 
 
 def format_user_traceback(error: BaseException) -> str:

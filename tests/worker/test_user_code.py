@@ -112,7 +112,7 @@ def take_verdict(differing: dict[str, Any], demo_runs: Path) -> Callable[[str, s
         ("inputs-as-shape", Code.INVALID_BUILDER, "not None"),
         ("not-callable", Code.BUILDER_RETURNED, "returned a Silent, which cannot be called"),
         ("no-outputs", Code.UNSUPPORTED_MODEL, "returns no tensor"),
-        ("sparse-output", Code.UNSUPPORTED_MODEL, "SparseTensor among its outputs"),
+        ("slices-output", Code.UNSUPPORTED_MODEL, "IndexedSlices among its outputs"),
     ],
 )
 def test_rebuild_of_an_odd_return_says_what_and_what_to_do(

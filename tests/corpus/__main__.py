@@ -1,0 +1,29 @@
+"""Carry out some rows by hand: python tests/corpus PATTERN…; without one, all."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from carry_out import Outcome, carry_out
+from rows import ROWS
+from table import describe
+
+
+def tell(outcome: Outcome) -> None:
+    print(describe(outcome), flush=True)
+    for surprise in outcome.find_surprises() if not outcome.skipped else ():
+        print("    !!", surprise.strip().replace("\n", "\n       "), flush=True)
+
+
+patterns = sys.argv[1:] or ["*"]
+chosen = [row for row in ROWS if any(fnmatch.fnmatch(f"{row.family}/{row.id}", p) for p in patterns)]
+with tempfile.TemporaryDirectory(prefix="ckptmeta-corpus-") as folder:
+    outcomes = carry_out(chosen, Path(folder), tell)
+wrong = [o for o in outcomes.values() if not o.skipped and o.find_surprises()]
+print(f"{len(outcomes)} rows, {len(wrong)} not as expected")
+sys.exit(bool(wrong))

@@ -1,0 +1,225 @@
+"""Carry rows out: train and write in one process, export, read in a process without the models' source."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rows.row import Row
+from tensorboard.compat.proto import meta_graph_pb2
+from warm import keep_warm
+
+from tb_ckptmeta.core.errors import CkptMetaError
+from tb_ckptmeta.engine.workspace import Workspace, open_workspace
+
+HERE = Path(__file__).parent
+LARGEST_GROUP = 20
+QUIET = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+
+
+@dataclass
+class Outcome:
+    """What became of a row. `error`: what the product said instead of an export; `broken`: what failed around it."""
+
+    row: Row
+    weights: int = 0
+    variables: int = 0
+    bound: int = 0
+    nodes: int = 0
+    status: str = ""
+    notes: tuple[str, ...] = ()
+    check: str = ""
+    check_note: str = ""
+    check_difference: float | None = None
+    error: CkptMetaError | None = None
+    clients: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    skipped: str = ""
+    broken: str = ""
+    seconds: float = 0.0
+
+    def find_surprises(self) -> list[str]:
+        """Return what is not as the row expects it."""
+        row = self.row
+        if self.broken:
+            return [self.broken]
+        said = "\n".join(
+            [*self.notes, self.check_note, *([self.error.message, self.error.details] if self.error else [])]
+        )
+        found = [] if row.says in said else [f"{row.says!r} is not said, but: {said}"]
+        if row.refused is not None:
+            code = self.error.code.value if self.error else f"an export ({self.status})"
+            return found if code == row.refused else [*found, f"expected the refusal {row.refused}, got {code}: {said}"]
+        if self.error is not None:
+            return [f"refused: {self.error.code.value}: {self.error.message}\n{self.error.details}"]
+        if self.status != row.status:
+            found.append(f"verdict {self.status}, expected {row.status}")
+        if self.check != "passed":
+            found.append(f"check {self.check}: {self.check_note}")
+        for client, outcome in self.clients.items():
+            if client in row.unread:
+                if row.unread[client] not in outcome.get("error", ""):
+                    found.append(f"{client} is expected to say {row.unread[client]!r}: {outcome}")
+            elif "error" in outcome or not outcome["within"]:
+                found.append(f"{client}: {outcome}")
+        return found
+
+    @property
+    def difference(self) -> float | None:
+        """The largest difference of what a stranger reads from what the training script had, of all clients."""
+        values = [o["difference"] for o in self.clients.values() if o.get("difference") is not None]
+        return max(values, default=None)
+
+
+def carry_out(
+    rows: Iterable[Row], folder: Path, tell: Callable[[Outcome], None] = lambda _: None
+) -> dict[str, Outcome]:
+    """Carry rows out in `folder`; `tell` is called with each outcome once it is known."""
+    outcomes = {row.id: Outcome(row) for row in rows}
+    for outcome in outcomes.values():
+        needs = outcome.row.needs
+        if needs is not None and importlib.util.find_spec(needs) is None:
+            outcome.skipped = f"{needs} is not installed"
+            tell(outcome)
+    todo = [o.row for o in outcomes.values() if not o.skipped]
+    groups = [
+        [(f"{keras}-{start}"), of_keras[start : start + LARGEST_GROUP]]
+        for keras in ("3", "legacy")
+        for of_keras in [[row for row in todo if row.keras == keras]]
+        for start in range(0, len(of_keras), LARGEST_GROUP)
+    ]
+    with keep_warm(), ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda group: _carry_out_group(group[1], folder / group[0], outcomes, tell), groups))
+    return outcomes
+
+
+def _carry_out_group(
+    rows: list[Row], place: Path, outcomes: Mapping[str, Outcome], tell: Callable[[Outcome], None]
+) -> None:
+    place.mkdir()
+    source = Path(shutil.copytree(HERE / "builders", place / "source", ignore=shutil.ignore_patterns("__pycache__")))
+    families = list(dict.fromkeys(row.family for row in rows))
+    specs = [str(source / f"{family}.py") for family in families]
+    written = _write(rows, specs, place)
+    for row in rows:
+        outcomes[row.id].broken = _cannot_write(written.get(row.id))
+    workspace = open_workspace(str(place / "runs"), builders=specs)
+    exported = []
+    for row in rows:
+        outcome = outcomes[row.id]
+        if outcome.broken:
+            tell(outcome)
+            continue
+        began = time.monotonic()
+        outcome.weights = written[row.id]["weights"]
+        try:
+            _export(workspace, row, place, outcome)
+            exported.append(row)
+        except CkptMetaError as error:
+            outcome.error = error
+        outcome.seconds = time.monotonic() - began
+        if outcome.error is not None:
+            tell(outcome)
+    # A reader has none of it: no module, and no vocabulary file either.
+    source.rename(place / "source, out of reach")
+    _read(exported, place, written, outcomes, hidden=families)
+    for row in exported:
+        tell(outcomes[row.id])
+
+
+def _cannot_write(written: Mapping[str, Any] | None) -> str:
+    if written is None:
+        return "the training script ended before this row"
+    return f"the training script fails: {written['error']}" if "error" in written else ""
+
+
+def _write(rows: list[Row], specs: list[str], place: Path) -> dict[str, Any]:
+    """Let a training script of its own write the checkpoints of some rows."""
+    for name in ("runs", "kept", "exports", "scratch"):
+        (place / name).mkdir()
+    request = {
+        "builders": specs,
+        "runs": str(place / "runs"),
+        "kept": str(place / "kept"),
+        "report": str(place / "written.json"),
+        "rows": [row.as_json() for row in rows],
+    }
+    legacy = {"TF_USE_LEGACY_KERAS": str(int(rows[0].keras == "legacy"))}
+    _run([sys.executable, str(HERE / "write.py")], request, place / "write.json", legacy)
+    report: dict[str, Any] = json.loads((place / "written.json").read_text())
+    return report
+
+
+def _export(workspace: Workspace, row: Row, place: Path, outcome: Outcome) -> None:
+    builders = workspace.registry.read()
+    (checkpoint,) = [c for c in workspace.list_checkpoints(builders) if c.run == row.id]
+    choice = workspace.choose(checkpoint)
+    scratch = place / "scratch" / row.id.replace("/", "-")
+    scratch.mkdir()
+    exported = workspace.export(choice, "metagraph", scratch, allow_partial=row.partial)
+    meta = _meta(place, row)
+    shutil.move(exported.path, meta)
+    verdict, check = exported.verdict, exported.check
+    outcome.status, outcome.variables, outcome.bound = verdict.status, verdict.variables, verdict.bound
+    outcome.notes, outcome.check, outcome.check_note = tuple(verdict.notes), check.status, check.note
+    outcome.check_difference = check.max_abs_difference
+    outcome.nodes = len(meta_graph_pb2.MetaGraphDef.FromString(meta.read_bytes()).graph_def.node)
+    shutil.rmtree(scratch)
+
+
+def _read(
+    rows: list[Row], place: Path, written: Mapping[str, Any], outcomes: Mapping[str, Outcome], hidden: list[str]
+) -> None:
+    """Let a process without the models' source read the exports; the training script's files are moved away, too."""
+    if not rows:
+        return
+    request = {
+        "folder": str(HERE),
+        "hidden": hidden,
+        "report": str(place / "read.json.report"),
+        "rows": [
+            {
+                "id": row.id,
+                "meta": str(_meta(place, row)),
+                "prefix": written[row.id]["prefix"],
+                "inputs": str(place / "kept" / f"{row.id.replace('/', '-')}.inputs.npz"),
+                "outputs": str(place / "kept" / f"{row.id.replace('/', '-')}.outputs.npz"),
+                "tolerance": row.tolerance,
+                "random": row.random,
+            }
+            for row in rows
+        ],
+    }
+    _run([sys.executable, "-I", str(HERE / "read.py")], request, place / "read.json", {})
+    report = json.loads((place / "read.json.report").read_text())
+    for row in rows:
+        outcomes[row.id].clients = report["rows"][row.id]
+        if report["foreign"]:
+            outcomes[row.id].broken = f"the reader imported {report['foreign']}"
+
+
+def _meta(place: Path, row: Row) -> Path:
+    return place / "exports" / f"{row.id.replace('/', '-')}.meta"
+
+
+def _run(command: list[str], request: Mapping[str, Any], file: Path, environment: Mapping[str, str]) -> None:
+    file.write_text(json.dumps(request))
+    ended = subprocess.run(
+        [*command, str(file)],
+        cwd=file.parent,
+        env={**os.environ, **QUIET, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr[-4000:]}")
