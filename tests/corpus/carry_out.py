@@ -20,6 +20,7 @@ from tensorboard.compat.proto import meta_graph_pb2
 from warm import keep_warm
 
 from tb_ckptmeta.core.errors import CkptMetaError
+from tb_ckptmeta.core.formats import STEM
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
 HERE = Path(__file__).parent
@@ -167,7 +168,7 @@ def _export(workspace: Workspace, row: Row, place: Path, outcome: Outcome) -> No
     scratch.mkdir()
     exported = workspace.export(choice, "metagraph", scratch, allow_partial=row.partial)
     meta = _meta(place, row)
-    shutil.move(exported.path, meta)
+    shutil.move(exported.folder / (STEM + exported.format.suffix), meta)
     verdict, check = exported.verdict, exported.check
     outcome.status, outcome.variables, outcome.bound = verdict.status, verdict.variables, verdict.bound
     outcome.notes, outcome.check, outcome.check_note = tuple(verdict.notes), check.status, check.note
