@@ -124,8 +124,13 @@ def export(
             made["outputs"],
             rebuilder.limits,
         )
-        with rebuilder.slot(cancelled):
-            value = run_worker(check_job, checking, "The check", on_steps=progress.of("check"), cancelled=cancelled)
+        try:
+            with rebuilder.slot(cancelled):
+                value = run_worker(check_job, checking, "The check", on_steps=progress.of("check"), cancelled=cancelled)
+        except CkptMetaError as error:
+            # Why outputs differ often stands in the verdict: constants of the builder, say, which it drew at random.
+            lines = [error.details, *(f"note: {note}" for note in verdict.notes)]
+            raise CkptMetaError(error.code, error.message, "\n".join(line for line in lines if line)) from error
         report = _make_report(referred, value, verdict)
     return Exported(target, format, verdict, report, made["inputs"], made["outputs"], made["linked"])
 

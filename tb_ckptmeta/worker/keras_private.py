@@ -172,17 +172,21 @@ def find_without_vocabulary(layers: Iterable[Any]) -> str | None:
 def describe_adapted(layers: Iterable[Any]) -> list[str]:
     """Return notes on layers whose `adapt` leaves nothing in a checkpoint of Keras 3."""
     bins, words = [], []
+    layers = list(layers)
+    inner = {id(getattr(layer, "_lookup_layer", None)) for layer in layers}
     for layer in layers:
         if find_flavour(layer) != KERAS_3:
             continue
         kind = type(layer).__name__
         if kind == "Discretization" and getattr(layer, "num_bins", None) is not None:
             bins.append(layer.name)
-        elif kind in _LOOKUPS:
-            words.append(layer.name)
+        elif kind in _LOOKUPS and id(layer) not in inner:
+            # What was given as vocabulary= is the builder's anyway, as a number of units is.
+            if getattr(getattr(layer, "_lookup_layer", layer), "input_vocabulary", None) is None:
+                words.append(layer.name)
     notes = []
     if bins:
         notes.append(f"The bins of {', '.join(bins)} come from the builder (adapt), not from the checkpoint.")
     if words:
-        notes.append(f"The vocabulary of {', '.join(words)} comes from the builder, not from the checkpoint.")
+        notes.append(f"The vocabulary of {', '.join(words)} comes from the builder (adapt), not from the checkpoint.")
     return notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -507,6 +507,27 @@ def test_compare_of_a_table_that_the_model_lacks_is_unexpected() -> None:
     saved = node(lookup=Object(state="table-keys"), out=dense(3, 4))
     found = compare(rebuild(node(out=dense(3, 4))), save(node(model=saved)))
     assert (found.status, keys(found.unexpected)) == (PARTIAL, ["model/lookup/.ATTRIBUTES/table-keys"])
+
+
+def test_compare_of_what_adapt_counts_words_in_is_bookkeeping() -> None:
+    saved = node(lookup=node(token_counts=Object(state="table-keys")), out=dense(3, 4))
+    found = compare(rebuild(node(lookup=node(), out=dense(3, 4))), save(node(model=saved)))
+    assert (found.status, keys(found.bookkeeping)) == (MATCH, ["model/lookup/token_counts/.ATTRIBUTES/table-keys"])
+
+
+def test_compare_of_variables_that_nothing_tracks_says_that_no_checkpoint_holds_them() -> None:
+    rebuilt = rebuild(node(out=dense(3, 4)))
+    loose = ModelVariable("block/kernel", (4, 4), "float32", True, True)
+    found = compare(replace(rebuilt, variables=(*rebuilt.variables, loose)), save(node(model=node(out=dense(3, 4)))))
+    assert (found.status, names(found.missing)) == (PARTIAL, ["block/kernel"])
+    (note,) = found.notes
+    assert "does not reach 1 variable(s)" in note
+    assert "lists or dicts" in note
+
+
+def test_compare_of_variables_that_are_tracked_and_missing_does_not_blame_the_tracking() -> None:
+    found = compare(rebuild(node(out=dense(3, 4), more=dense(4, 4))), save(node(model=node(out=dense(3, 4)))))
+    assert (found.status, found.notes) == (PARTIAL, [])
 
 
 # --- by name

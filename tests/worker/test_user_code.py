@@ -17,7 +17,7 @@ from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.bundle import read_contents
 from tb_ckptmeta.engine.verify import verify
-from tb_ckptmeta.worker.user_code import format_user_traceback, run_user_code
+from tb_ckptmeta.worker.user_code import describe_error, format_user_traceback, run_user_code
 
 _OURS = f"tb_ckptmeta{os.sep}worker"
 
@@ -298,3 +298,34 @@ def test_format_user_traceback_of_a_chain_keeps_the_cause_without_our_frames() -
     assert "KeyError: 'cause'" in error.details
     assert "direct cause" in error.details
     assert _OURS not in error.details
+
+
+_AUTOGRAPH = """in user code:
+
+    File "/home/me/models.py", line 7, in call
+        while tf.reduce_mean(x) < 1.0:
+
+    OperatorNotAllowedInGraphError: Exception encountered when calling Adaptive.call().
+
+    \x1b[1mUsing a symbolic `tf.Tensor` as a Python `bool` is not allowed.\x1b[0m
+
+    Arguments received by Adaptive.call():
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("one line", "ValueError: one line"),
+        ("first\nsecond", "ValueError: first"),
+        ("", "ValueError"),
+        (_AUTOGRAPH, "ValueError: Using a symbolic `tf.Tensor` as a Python `bool` is not allowed."),
+        (
+            'in user code:\n\n    File "m.py", line 1, in f\n        g()\n\n    TypeError: no\n',
+            "ValueError: TypeError: no",
+        ),
+        ("in user code:", "ValueError: in user code:"),
+    ],
+)
+def test_describe_error_gives_the_line_that_says_what_went_wrong(message: str, said: str) -> None:
+    assert describe_error(ValueError(message)) == said

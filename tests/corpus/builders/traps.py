@@ -92,6 +92,15 @@ def vocabulary_in_training():
     return keras.Model(word, layers.Embedding(4, 2)(lookup(word)))
 
 
+@builder("vocabulary_adapted", checkpoints="*/vocabulary_adapted/*")
+def vocabulary_adapted():
+    """Adapted by the builder, to the same words as in training."""
+    word = keras.Input((3,), dtype="string", name="word")
+    lookup = layers.StringLookup()
+    lookup.adapt(tf.constant([["the"], ["quick"], ["fox"]]))
+    return keras.Model(word, layers.Embedding(4, 2)(lookup(word)))
+
+
 # True in the training script alone, which says so: a builder of another process sees False.
 TRAINING = "tb_ckptmeta.worker.load" not in __import__("sys").modules
 

@@ -27,5 +27,5 @@ ROWS = [
     Row("mutable_table", "modules", refused="not_matching", says="table-keys"),
     Row("generator_state", "modules", unread={"freeze_graph": "expected resource"}),
     Row("python_function", "modules", refused="unsupported_model", says="py_function"),
-    Row("random_constant", "modules", refused="check_failed"),
+    Row("random_constant", "modules", refused="check_failed", says="come from the builder"),
 ]

@@ -13,6 +13,7 @@ ROWS = [
     *in_both("discretization_adapted", "traps"),
     Row("vocabulary_in_training", "traps", refused="unsupported_model", says="has no vocabulary"),
     Row("vocabulary_in_training", "traps", keras="legacy"),
+    Row("vocabulary_adapted", "traps", says="comes from the builder (adapt)"),
     *in_both("optimizer_first", "traps", how="optimizer"),
     *in_both("averaged_optimizer", "traps", how="averaged"),
     Row("quantized", "traps"),
