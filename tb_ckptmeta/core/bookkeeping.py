@@ -20,12 +20,15 @@ _TRAINING_EDGES = frozenset(
         "_metrics",
         "compiled_loss",
         "compiled_metrics",
-        "token_counts",  # what `adapt` of a lookup layer counts words in, until it has a vocabulary
         "_compile_loss",
         "_compile_metrics",
         "keras_api",
     }
 )
+
+# What `adapt` of a Keras lookup layer counts words in, until it has a vocabulary: the model has it as well, but no
+# graph reads it.
+_COUNTING_EDGES = frozenset({"token_counts"})
 
 # Counters, where they are scalars: a layer of one of these names is no counter.
 _COUNTER_EDGES = frozenset(
@@ -97,7 +100,7 @@ def find_bookkeeping_nodes(
     """Return the nodes below `start` that belong to the training alone.
 
     Those are slot variables, and what can be reached only through an optimizer or another edge of the
-    training; never a node in `known`, which the model has itself.
+    training; never a node in `known`, which the model has itself, unless it is one that `adapt` counts in.
     """
     slots = {slot for node in saved.nodes for _, _, slot in node.slots}
     seen = {start}
@@ -106,7 +109,8 @@ def find_bookkeeping_nodes(
         for name, child in saved.nodes[node].children.items():
             if child in seen or child in slots:
                 continue
-            if child not in known and _is_training(saved, tensors, name, child):
+            counting = name in _COUNTING_EDGES and not saved.nodes[child].children
+            if counting or (child not in known and _is_training(saved, tensors, name, child)):
                 continue
             seen.add(child)
             queue.append(child)

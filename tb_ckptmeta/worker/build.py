@@ -119,8 +119,8 @@ def build_eagerly(registration: Registration, arguments: Mapping[str, Any]) -> B
     if empty is not None:
         raise CkptMetaError(
             Code.UNSUPPORTED_MODEL,
-            f"{who}: layer {empty!r} has no vocabulary, and a checkpoint of Keras 3 does not hold the one that it was "
-            "adapted to in training. Give the layer its vocabulary= in the builder, or adapt it there as in training.",
+            f"{who}: layer {empty!r} has no vocabulary, and no checkpoint holds the one that it was adapted to in "
+            "training. Give the layer its vocabulary= in the builder, or adapt it there as in training.",
         )
     notes += keras_private.describe_adapted(listed)
     normalizations = keras_private.find_normalizations(listed)

@@ -155,9 +155,9 @@ def defer_normalization() -> Iterator[None]:
 
 
 def find_without_vocabulary(layers: Iterable[Any]) -> str | None:
-    """Return the name of a lookup layer of Keras 3 that knows no word: no checkpoint holds what it has adapted to."""
+    """Return the name of a lookup layer that knows no word: no checkpoint holds what it was adapted to."""
     for layer in layers:
-        if find_flavour(layer) != KERAS_3 or type(layer).__name__ not in _LOOKUPS:
+        if find_flavour(layer) is None or type(layer).__name__ not in _LOOKUPS:
             continue
         lookup = getattr(layer, "_lookup_layer", layer)
         try:
@@ -170,20 +170,20 @@ def find_without_vocabulary(layers: Iterable[Any]) -> str | None:
 
 
 def describe_adapted(layers: Iterable[Any]) -> list[str]:
-    """Return notes on layers whose `adapt` leaves nothing in a checkpoint of Keras 3."""
-    bins, words = [], []
+    """Return notes on layers whose `adapt` leaves nothing in a checkpoint."""
     layers = list(layers)
     inner = {id(getattr(layer, "_lookup_layer", None)) for layer in layers}
+    bins, words = [], []
     for layer in layers:
-        if find_flavour(layer) != KERAS_3:
-            continue
         kind = type(layer).__name__
+        if find_flavour(layer) is None or id(layer) in inner:
+            continue
         if kind == "Discretization" and getattr(layer, "num_bins", None) is not None:
             bins.append(layer.name)
-        elif kind in _LOOKUPS and id(layer) not in inner:
-            # What was given as vocabulary= is the builder's anyway, as a number of units is.
-            if getattr(getattr(layer, "_lookup_layer", layer), "input_vocabulary", None) is None:
-                words.append(layer.name)
+        # What was given as vocabulary= is the builder's anyway, as a number of units is.
+        given = getattr(getattr(layer, "_lookup_layer", layer), "input_vocabulary", None)
+        if kind in _LOOKUPS and given is None:
+            words.append(layer.name)
     notes = []
     if bins:
         notes.append(f"The bins of {', '.join(bins)} come from the builder (adapt), not from the checkpoint.")

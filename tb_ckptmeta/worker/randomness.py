@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Operations that keep a generator of their own. The stateless ones draw the same for the same seed, and a generator
@@ -30,14 +30,19 @@ _DRAWS = frozenset(
 
 
 def find_random(graph_def: Any, outputs: Mapping[str, str]) -> list[str]:
-    """Return the outputs that depend on an operation that draws; `outputs` is signature name -> tensor name."""
+    """Return the outputs that depend on an operation that draws; `outputs` is signature name -> tensor name.
+
+    What a graph or a function draws and does not return counts for nothing: the initial value of a variable, say.
+    """
     functions = {f.signature.name: f for f in graph_def.library.function}
     known: dict[str, bool] = {}
 
     def function_draws(name: str) -> bool:
         if name not in known:
             known[name] = False  # a function that calls itself does not draw for that
-            known[name] = name in functions and any(node_draws(node) for node in functions[name].node_def)
+            function = functions.get(name)
+            if function is not None:
+                known[name] = is_drawn({n.name: n for n in function.node_def}, function.ret.values())
         return known[name]
 
     def node_draws(node: Any) -> bool:
@@ -47,21 +52,21 @@ def find_random(graph_def: Any, outputs: Mapping[str, str]) -> list[str]:
         called += [f.name for a in node.attr.values() for f in a.list.func]
         return any(function_draws(name) for name in called)
 
-    nodes = {node.name: node for node in graph_def.node}
-    random = []
-    for name, tensor in outputs.items():
-        stack, seen = [tensor.partition(":")[0]], set()
+    def is_drawn(nodes: Mapping[str, Any], tensors: Iterable[str]) -> bool:
+        stack, seen = list(tensors), set()
         while stack:
-            current = stack.pop()
-            if current in seen or current not in nodes:
+            node = nodes.get(stack.pop().partition(":")[0])
+            if node is None or node.name in seen:
                 continue
-            seen.add(current)
-            if node_draws(nodes[current]):
-                random.append(name)
-                break
+            seen.add(node.name)
+            if node_draws(node):
+                return True
             # What an operation merely waits for gives it no value.
-            stack.extend(i.partition(":")[0] for i in nodes[current].input if not i.startswith("^"))
-    return random
+            stack.extend(i for i in node.input if not i.startswith("^"))
+        return False
+
+    everything = {node.name: node for node in graph_def.node}
+    return [name for name, tensor in outputs.items() if is_drawn(everything, [tensor])]
 
 
 def describe_random(random: list[str]) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from carry_out import Outcome
+from rows.row import Row
 
 FAMILIES = {
     "applications": "Architectures of keras.applications",
@@ -39,39 +40,58 @@ def describe(outcome: Outcome) -> str:
 BEGIN, END = "<!-- made by `make corpus` -->\n", "<!-- to here -->\n"
 
 
-def put_into_page(page: str, outcomes: Iterable[Outcome]) -> str:
-    """Return docs/models.md with these outcomes in its tables' place."""
+def put_into_page(page: str, rows: Iterable[Row], outcomes: Mapping[str, Outcome]) -> str:
+    """Return docs/models.md with these outcomes in its tables; a row that was not carried out stays as it was."""
     before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return "".join([before, BEGIN, *_make_tables([o for o in outcomes if not o.skipped]), END, after])
+    tables, _, after = rest.partition(END)
+    lines = {}
+    family = ""
+    for line in tables.splitlines():
+        titles = [f for f, title in FAMILIES.items() if line == f"## {title}"]
+        family = titles[0] if titles else family
+        if line.startswith("| "):
+            cells = line.split(" | ")
+            lines[family, cells[0].removeprefix("| "), cells[1]] = line
+    kept = []
+    for row in rows:
+        outcome = outcomes.get(row.id)
+        line = _line(outcome) if outcome and not outcome.skipped else lines.get((row.family, row.name, _keras(row)))
+        if line is not None:
+            kept.append((row.family, line))
+    return "".join([before, BEGIN, *_make_tables(kept), END, after])
 
 
-def _make_tables(outcomes: list[Outcome]) -> Iterable[str]:
-    exported = [o for o in outcomes if o.error is None]
-    largest = max((o.difference for o in exported if o.difference is not None), default=0.0)
-    yield f"\n{len(outcomes)} models: {len(exported)} exported, the largest difference {_number(largest)}; "
-    yield f"{len(outcomes) - len(exported)} refused.\n\nMade with {_versions()}.\n"
+def _make_tables(lines: list[tuple[str, str]]) -> Iterable[str]:
+    cells = [line.split(" | ") for _, line in lines]
+    refused = sum(c[6].startswith("`") for c in cells)
+    largest = max((float(c[7]) for c in cells if not c[6].startswith("`") and c[7]), default=0.0)
+    yield f"\n{len(lines)} models: {len(lines) - refused} exported, the largest difference {_number(largest)}; "
+    yield f"{refused} refused.\n\nMade with {_versions()}.\n"
     for family, title in FAMILIES.items():
         yield f"\n## {title}\n\n"
         yield "| model | Keras | saved | weights | bound | nodes | verdict | difference | read by |\n"
         yield "|---|---|---|---|---|---|---|---|---|\n"
-        yield from (_line(outcome) for outcome in outcomes if outcome.row.family == family)
+        yield from (f"{line}\n" for f, line in lines if f == family)
+
+
+def _keras(row: Row) -> str:
+    without = row.family in ("modules", "tf1") and row.keras == "3"
+    return "none" if without else "3" if row.keras == "3" else "tf_keras"
 
 
 def _line(outcome: Outcome) -> str:
     row = outcome.row
-    keras = "none" if row.family in ("modules", "tf1") and row.keras == "3" else "3" if row.keras == "3" else "tf_keras"
-    head = f"| {row.name} | {keras} | {row.how} | {outcome.weights} |"
-    if outcome.error is not None:
-        message = outcome.error.message.replace("|", "\\|").replace("\n", " ")
+    cells = [row.name, _keras(row), row.how, str(outcome.weights)]
+    if outcome.broken:
+        cells += ["", "", "`broken`", "", outcome.broken]
+    elif outcome.error is not None:
         hint = f"; {row.remark}" if row.remark else ""
-        return f"{head} | | `{outcome.error.code.value}` | | {message}{hint} |\n"
-    unread = [f"not {c}: {o['error']}" for c, o in outcome.clients.items() if "error" in o]
-    read = "" if not unread else "; ".join(unread)
-    return (
-        f"{head} {outcome.bound} of {outcome.variables} | {outcome.nodes:,} | {outcome.status} | "
-        f"{_number(outcome.difference)} | {read or 'all'}{_random(row.random)} |\n"
-    )
+        cells += ["", "", f"`{outcome.error.code.value}`", "", outcome.error.message + hint]
+    else:
+        unread = [f"not {c}: {o['error']}" for c, o in outcome.clients.items() if "error" in o]
+        cells += [f"{outcome.bound} of {outcome.variables}", f"{outcome.nodes:,}", outcome.status]
+        cells += [_number(outcome.difference), ("; ".join(unread) or "all") + _random(row.random)]
+    return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
 
 
 def _random(outputs: tuple[str, ...]) -> str:

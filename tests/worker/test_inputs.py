@@ -102,6 +102,16 @@ class Facts:
     def random_in_a_branch(self):
         return random_of(lambda x: tf.cond(x[0] > 0, lambda: tf.random.uniform([2]), lambda: x))
 
+    def random_beside_what_is_returned(self):
+        def beside(x):
+            tf.print(tf.random.normal([2]))
+            return x * 2.0
+
+        return random_of(lambda x: tf.function(beside)(x))
+
+    def random_in_a_function(self):
+        return random_of(lambda x: tf.function(lambda y: y + tf.random.normal([2]))(x))
+
     def stateless_is_not_random(self):
         return random_of(lambda x: x + tf.random.stateless_normal([2], [1, 2]))
 
@@ -144,6 +154,8 @@ _EXPECTED = {
     "keys_of_tables": [["a", "b"], [7]],
     "random_alone": ["drawn"],
     "random_in_a_branch": ["output_0"],
+    "random_in_a_function": ["output_0"],
+    "random_beside_what_is_returned": [],
     "stateless_is_not_random": [],
     "refused_spec": "unsupported_model",
 }
