@@ -73,5 +73,8 @@ def describe_random(random: list[str]) -> list[str]:
     """Return the note about random outputs, none where there are none."""
     if not random:
         return []
-    what = f"Output {random[0]} is" if len(random) == 1 else f"Outputs {', '.join(random)} are"
-    return [f"{what} random: each call draws anew, so that a check compares the shape and the dtype alone."]
+    what = f"Output {random[0]}" if len(random) == 1 else f"Outputs {', '.join(random)}"
+    return [
+        f"{what} may be random: an operation draws anew with each call. Where two calls differ, a check compares the "
+        "shape and the dtype alone."
+    ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tb_ckptmeta.core.builder import Registration
@@ -93,7 +94,7 @@ def _run_eagerly(
         return dict(name_outputs(run_user_code(who, Code.CHECK_FAILED, lambda: built.call(*args))))
 
     inputs, outputs = _run_on_drawn(lambda breadth: draw_inputs(traced.leaves, hints, breadth), run)
-    random = find_random(forward.graph_def, forward.outputs)
+    random = _confirm_random(find_random(forward.graph_def, forward.outputs), outputs, lambda: run(inputs))
     initial = {
         forward.variables[i].name: forward.resource_variables[i]
         for i in range(len(forward.variables))
@@ -130,7 +131,7 @@ def _run_in_graph(
 
         inputs, outputs = _run_on_drawn(lambda breadth: draw_inputs(flat.leaves, hints, breadth), run)
         names = {name: tensor.name for name, tensor in flat.outputs.items()}
-        random = find_random(flat.graph.as_graph_def(), names)
+        random = _confirm_random(find_random(flat.graph.as_graph_def(), names), outputs, lambda: run(inputs))
     _save(folder, inputs, outputs, initial, random)
     return {"restored_by": "tf.compat.v1.train.Saver", "independent": True}
 
@@ -148,6 +149,14 @@ def _run_on_drawn(
             return inputs, run(inputs)
         except CkptMetaError:
             raise first from None
+
+
+def _confirm_random(suspects: list[str], outputs: dict[str, Any], run: Callable[[], dict[str, Any]]) -> list[str]:
+    """Return the outputs that a second run gives otherwise: a dropout that keeps everything draws to no effect."""
+    if not suspects:
+        return []
+    again = run()
+    return [n for n in suspects if not np.array_equal(np.asarray(outputs[n]), np.asarray(again[n]))]
 
 
 def _save(
