@@ -16,6 +16,7 @@ Result = TypeVar("Result")
 
 _OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
 _MOST_FRAMES = 30
+_PLACES = ("Detected at node", "File ", "<stack traces", "[[", "Arguments received")
 
 
 def run_user_code(what: str, code: Code, function: Callable[[], Result]) -> Result:
@@ -51,28 +52,35 @@ def name_in_errors(what: str, name: str) -> Iterator[None]:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an exception's type and the first line of what it says, if it can say anything."""
+    """Return an exception's type and the first line of what it says, if it can say anything.
+
+    TensorFlow's begin with a heading ("Graph execution error:") and the place; then the line that says what is added.
+    """
     try:
-        text = _find_first_sentence(str(error))
+        lines = _find_said(str(error))
     except Exception:
-        text = ""
+        lines = []
+    text = lines[0] if lines else ""
+    if text.endswith(":"):
+        told = (line for line in lines[1:] if not line.startswith(_PLACES) and not line.endswith(":"))
+        text = f"{text} {next(told, '')}".strip()
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _find_first_sentence(message: str) -> str:
-    """Return the first line of a message that says something.
+def _find_said(message: str) -> list[str]:
+    """Return the lines of a message that are not empty, without the traceback that AutoGraph puts before it.
 
-    AutoGraph begins with "in user code:" and a traceback; what went wrong comes after that, and Keras puts where it
-    was before it.
+    AutoGraph begins with "in user code:"; what went wrong comes after the last frame, and Keras puts where it was
+    before it.
     """
-    lines = [line.strip() for line in re.sub("\x1b\\[[0-9]*m", "", message).strip().splitlines()]
+    message = re.sub("\x1b\\[[0-9]*m", "", message)
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
     if lines[:1] != ["in user code:"]:
-        return lines[0] if lines else ""
+        return lines
     frames = [i for i, line in enumerate(lines) if line.startswith("File ")]
-    rest = [line for line in lines[frames[-1] + 2 if frames else 1 :] if line]
+    rest = lines[frames[-1] + 2 :] if frames else lines[1:]
     where = [i for i, line in enumerate(rest) if "Exception encountered when calling" in line]
-    said = rest[where[-1] + 1 :] if where and len(rest) > where[-1] + 1 else rest
-    return said[0] if said else lines[0]
+    return (rest[where[-1] + 1 :] if where else rest) or rest or lines
 
 
 def format_user_traceback(error: BaseException) -> str:

@@ -329,3 +329,20 @@ _AUTOGRAPH = """in user code:
 )
 def test_describe_error_gives_the_line_that_says_what_went_wrong(message: str, said: str) -> None:
     assert describe_error(ValueError(message)) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "ValueError"),
+        ("no such file\nand more", "ValueError: no such file"),
+        (
+            "Graph execution error:\n\nDetected at node m/dense/MatMul defined at (most recent call last):\n"
+            "<stack traces unavailable>\nMatrix size-incompatible: In[0]: [2,3]\n\t [[{{node m/dense/MatMul}}]]",
+            "ValueError: Graph execution error: Matrix size-incompatible: In[0]: [2,3]",
+        ),
+        ("Exception encountered when calling Dense:", "ValueError: Exception encountered when calling Dense:"),
+    ],
+)
+def test_describe_error_says_what_stands_below_a_heading(text: str, told: str) -> None:
+    assert describe_error(ValueError(text)) == told
