@@ -12,7 +12,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker.objects import ModelObjects
 from tb_ckptmeta.worker.structure import as_op_name
-from tb_ckptmeta.worker.tensorflow_private import create_resource, initialize_resource
+from tb_ckptmeta.worker.tensorflow_private import create_resource, find_variable, initialize_resource
 from tb_ckptmeta.worker.trace import Trace
 
 v1 = tf.compat.v1
@@ -23,7 +23,7 @@ class Flat:
     """A plain `tf.Graph` of the forward pass.
 
     `inputs`, `outputs`: signature name -> tensor of `graph`. `variables`: index of the model's variable -> the
-    graph's variable. `tables`: whether an initializer of tables must run.
+    graph's variable, or the list of a partitioned one's parts: either is what a `Saver` takes.
     """
 
     graph: Any
@@ -95,6 +95,13 @@ def find_forward(trace: Trace, objects: ModelObjects) -> Forward:
             )
         )
     return Forward(trace, graph_def, outputs, captures, tuple(variables), tuple(v for _, _, v in found), read_by)
+
+
+def find_listed(forward: Forward, listed: Iterable[Any]) -> tuple[int | None, ...]:
+    """Return where the variables of a list stand among those of a forward pass; None for one that it does not know."""
+    places = {id(variable.handle): i for i, variable in enumerate(forward.resource_variables)}
+    behind = (find_variable(variable) for variable in listed)
+    return tuple(None if variable is None else places.get(id(variable.handle)) for variable in behind)
 
 
 def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int] = ()) -> Flat:

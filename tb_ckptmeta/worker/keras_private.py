@@ -79,6 +79,11 @@ def list_layers(model: Any) -> list[Any]:
     return list(flatten()) if flatten is not None else [model, *getattr(model, "layers", ())]
 
 
+def list_variables(model: Any) -> list[Any]:
+    """Return a Keras model's own list of its variables, in its order; an empty one for anything else."""
+    return [] if find_flavour(model) is None else list(model.variables)
+
+
 def find_layer_classes(model: Any) -> Mapping[str, str]:
     """Return layer name -> class name for every layer below a Keras model, itself included."""
     return {

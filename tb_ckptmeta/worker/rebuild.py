@@ -22,10 +22,10 @@ from tb_ckptmeta.core.job import CONTENTS, EXPORT, GRAPH, REBUILT, Rebuild
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH
 from tb_ckptmeta.worker.build import Reads, build_eagerly, create_without_weights
-from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, flatten
+from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, find_listed, flatten
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.graph_mode import build_in_graph
-from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes
+from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes, list_variables
 from tb_ckptmeta.worker.load import get_builder, list_files
 from tb_ckptmeta.worker.metagraph import as_text, make_metagraph
 from tb_ckptmeta.worker.objects import walk_objects
@@ -115,6 +115,7 @@ def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps
         _read_classes(built.root),
         read_versions(keras),
         tuple(notes),
+        find_listed(forward, list_variables(built.root)),
     )
 
     def make_flat(comparison: Comparison | None) -> Flat:

@@ -16,9 +16,10 @@ from tb_ckptmeta.core.job import CONTENTS, INPUTS, REFERENCE, Reference
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.worker.arrays import save_arrays
 from tb_ckptmeta.worker.build import build_eagerly
-from tb_ckptmeta.worker.flatten import find_forward
+from tb_ckptmeta.worker.flatten import find_forward, find_listed
 from tb_ckptmeta.worker.graph_mode import build_in_graph
 from tb_ckptmeta.worker.inputs import draw_inputs
+from tb_ckptmeta.worker.keras_private import list_variables
 from tb_ckptmeta.worker.load import get_builder
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.steps import Steps
@@ -57,10 +58,12 @@ def _run_eagerly(
     traced = trace(f"Builder {registration.name!r}", built)
     objects = walk_objects(built.root)
     forward = find_forward(traced, objects)
-    comparison = compare(Rebuilt(forward.variables, objects.graph, objects.owners, ""), contents)
+    listed = list_variables(built.root)
+    rebuilt = Rebuilt(forward.variables, objects.graph, objects.owners, "", listed=find_listed(forward, listed))
+    comparison = compare(rebuilt, contents)
     steps.begin("restoring with tf.train.Checkpoint")
     if comparison.attachment is not None:
-        saved = built.root
+        saved = listed if comparison.listed else built.root
         for name in reversed(comparison.attachment):
             saved = tf.train.Checkpoint(**{name: saved})
         checkpoint = saved if isinstance(saved, tf.train.Checkpoint) else tf.train.Checkpoint(saved)
@@ -114,8 +117,8 @@ def _run_in_graph(
         if held:
             v1.train.Saver(held).restore(session, job.prefix)
         steps.begin("running the reference")
-        initial = {variables[i].name: flat.variables[i] for i in missing if variables[i].read}
-        initial = session.run(initial)
+        left = [v for i in missing if variables[i].read for v in tf.nest.flatten(flat.variables[i])]
+        initial = session.run({v.op.name: v for v in left})
         outputs = session.run(flat.outputs, {flat.inputs[n]: v for n, v in inputs.items()})
     _save(folder, inputs, outputs, initial)
     return {"restored_by": "tf.compat.v1.train.Saver", "independent": True}
