@@ -55,6 +55,7 @@ class Code(str, Enum):
     # The installation
     TENSORFLOW_MISSING = "tensorflow_missing"
     KERAS_MISSING = "keras_missing"
+    H5PY_MISSING = "h5py_missing"
     PRIVATE_API_MOVED = "private_api_moved"
     BUSY = "busy"
     CANCELLED = "cancelled"

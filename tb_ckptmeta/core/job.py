@@ -125,7 +125,16 @@ class Check:
     limits: Limits
 
 
-Job = Describe | Rebuild | Reference | Check
+@dataclass(frozen=True)
+class ReadKeras:
+    """List the arrays of a `.weights.h5` or `.keras` file. Needs no TensorFlow, and runs no code of the file's."""
+
+    kind: ClassVar[str] = "read_keras"
+    path: str
+    limits: Limits
+
+
+Job = Describe | Rebuild | Reference | Check | ReadKeras
 
 
 def write_job(job: Job, folder: Path) -> None:
@@ -149,6 +158,8 @@ def read_job(folder: Path) -> Job:
             return Reference(source, limits, **request)
         case Check.kind:
             return Check(limits=limits, **request)
+        case ReadKeras.kind:
+            return ReadKeras(limits=limits, **request)
     raise AssertionError(request)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -41,7 +41,8 @@ _MOST_ALIASES = 16
 _STEPS = (
     re.compile(r"-(\d+)$"),  # CheckpointManager, Saver
     re.compile(r"[-_.](\d+)-\d+\.\d+(?:\.ckpt|\.weights\.h5|\.keras)?$"),  # "weights.{epoch}-{val_loss:.2f}"
-    re.compile(r"[-_.](\d+)(?:\.ckpt|\.weights\.h5|\.keras)$"),  # ModelCheckpoint("cp-{epoch:04d}.ckpt")
+    # ModelCheckpoint("cp-{epoch:04d}.ckpt"), ("epoch{epoch}.keras"), ("{epoch:02d}.weights.h5")
+    re.compile(r"(?:^|[-_.]|epoch)(\d+)(?:\.ckpt|\.weights\.h5|\.keras)$"),
 )
 
 
@@ -262,7 +263,7 @@ def _is_v1(name: str, parts: _Parts, folder: _Folder) -> bool:
 def _make_checkpoint(
     folder: _Folder, directory: str, name: str, parts: _Parts, run: str, root: str, salt: str
 ) -> Checkpoint:
-    names, problem = _find_files(name, parts)
+    names, problem = _find_files(name, parts, {n: f.size for n, f in folder.files.items() if not f.problem})
     files = [folder.files[n] for n in names]
     state = INCOMPLETE if problem else LISTED
     unreadable = next((f.problem for f in files if f.problem), "")
@@ -298,10 +299,11 @@ def _find_fullest(sets: dict[int, dict[int, str]]) -> int:
     return max(sets, key=lambda c: (len(sets[c]) / c if c else 0, c), default=0)
 
 
-def _find_files(name: str, parts: _Parts) -> tuple[list[str], str]:
+def _find_files(name: str, parts: _Parts, sizes: Mapping[str, int]) -> tuple[list[str], str]:
     """Return the files of a checkpoint, and what is missing in a sentence, or an empty one."""
     if parts.whole is not None:
-        return [parts.whole], ""
+        empty = sizes.get(parts.whole) == 0 and parts.whole.endswith(_KERAS)
+        return [parts.whole], "It is empty: it is being written, or its writing was interrupted." if empty else ""
     sets = parts.v1_shards if parts.v1_shards and parts.index is None else parts.shards
     count = _find_fullest(sets)
     shards = sets.get(count, {})
