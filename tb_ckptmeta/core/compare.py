@@ -60,6 +60,8 @@ class _Walk:
 
 def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
     """Compare every variable of `rebuilt` with what the checkpoint holds."""
+    if contents.is_keras_file:
+        return _compare_arrays(rebuilt, contents)
     if contents.objects is not None and rebuilt.objects is not None:
         return _compare_objects(rebuilt, contents, contents.objects)
     notes = []
@@ -74,6 +76,16 @@ def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
             "If the checkpoint was saved from a tf.Graph, register the builder with graph=True."
         )
     return _compare_names(rebuilt, contents, notes)
+
+
+def _compare_arrays(rebuilt: Rebuilt, contents: Contents) -> Comparison:
+    """Compare with a file of Keras' own, by what Keras itself loads into each variable."""
+    loads = [(index, path) for index, path in rebuilt.loads if path in contents.tensors]
+    binding = {index: path for index, path in loads if index is not None}
+    beside = {path for index, path in loads if index is None}  # of a variable that no graph reads
+    left = _without(list(contents.tensors), list(binding.values()))
+    kept = [k for k in left if k in beside or bookkeeping.is_array_bookkeeping(k)]
+    return _conclude(rebuilt, contents, binding, _without(left, kept), kept, [], None)
 
 
 _MODEL_EDGES = (("model",), ("net",), ("network",))

@@ -61,7 +61,8 @@ class Source:
     """The builder call that makes a model: what a rebuild and a check's reference have in common.
 
     `graph`: build inside a `tf.Graph`. `keras`: "3" or "legacy" where the builder says so; `keras_hint`: what
-    the checkpoint's keys show.
+    the checkpoint's keys show. `arrays`: the paths of what a Keras file holds: which variable loads which one depends
+    on all of them.
     """
 
     spec: Spec
@@ -70,10 +71,11 @@ class Source:
     graph: bool
     keras: str | None
     keras_hint: str | None
+    arrays: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Source:
-        return cls(**{**value, "spec": Spec(**value["spec"])})
+        return cls(**{**value, "spec": Spec(**value["spec"]), "arrays": tuple(value["arrays"])})
 
 
 @dataclass(frozen=True)

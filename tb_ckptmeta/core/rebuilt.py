@@ -35,6 +35,8 @@ class Rebuilt:
     `owners`: node of `objects` -> index into `variables`.
     `listed`: what a Keras model's own list `variables` holds, as indices into `variables`; None for what is not
     among them. A Keras `Model.export` saves this list, and not the model.
+    `loads`: (index into `variables`, path) for each array of a Keras file that Keras loads; None for a variable that
+    is not among them.
     `config`: a Keras model's configuration, as its `to_json` has it, or None.
     `classes`: name scope -> class name of the layer that made it.
     `versions`: library -> version that it was rebuilt with.
@@ -49,6 +51,7 @@ class Rebuilt:
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     listed: tuple[int | None, ...] = ()
+    loads: tuple[tuple[int | None, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -61,6 +64,7 @@ class Rebuilt:
             "versions": dict(self.versions),
             "notes": list(self.notes),
             "listed": list(self.listed),
+            "loads": [[index, path] for index, path in self.loads],
         }
 
     @classmethod
@@ -81,4 +85,5 @@ class Rebuilt:
             value["versions"],
             tuple(value["notes"]),
             tuple(value["listed"]),
+            tuple((index, path) for index, path in value["loads"]),
         )

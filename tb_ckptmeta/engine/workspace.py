@@ -201,9 +201,20 @@ class Workspace:
 
 def _make_source(choice: Choice, contents: Contents) -> Source:
     description = choice.builder.description
-    graph = description.graph if description.graph is not None else contents.format != "object"
+    if contents.is_keras_file:
+        graph = False
+    elif description.graph is not None:
+        graph = description.graph
+    else:
+        graph = contents.format != "object"
     return Source(
-        choice.builder.spec, description.name, choice.arguments, graph, description.keras, find_keras(contents)
+        choice.builder.spec,
+        description.name,
+        choice.arguments,
+        graph,
+        description.keras,
+        find_keras(contents),
+        tuple(contents.tensors) if contents.is_keras_file else (),
     )
 
 
