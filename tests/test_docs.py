@@ -58,6 +58,11 @@ def test_every_export_format_is_documented(format: str) -> None:
     assert mentions(PAGES, format)
 
 
+def test_the_tab_offers_every_export_format() -> None:
+    source = (ROOT / "frontend" / "src" / "elements" / "rebuild-form.ts").read_text(encoding="utf-8")
+    assert re.findall(r'value: "([\w-]+)", label', source) == list(FORMATS)
+
+
 @pytest.mark.parametrize("code", list(Code))
 def test_every_error_code_is_in_the_http_api(code: Code) -> None:
     assert f"`{code.value}`" in HTTP_API

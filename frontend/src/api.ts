@@ -162,7 +162,7 @@ export interface Subject {
   arguments?: Arguments;
 }
 
-export type ExportFormat = "metagraph" | "metagraph-text";
+export type ExportFormat = "metagraph" | "metagraph-text" | "saved_model" | "frozen" | "checkpoint" | "onnx";
 
 export interface ExportRequest extends Subject {
   format: ExportFormat;

@@ -42,7 +42,12 @@ def make_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument(
                 "--format", default="metagraph", metavar="F", help=f"{', '.join(FORMATS)}; default %(default)s"
             )
-            parser.add_argument("--output", required=True, metavar="PATH", help="the file to write")
+            parser.add_argument(
+                "--output",
+                required=True,
+                metavar="PATH",
+                help="the file to write; of a saved_model the folder, of a checkpoint the prefix",
+            )
             parser.add_argument(
                 "--allow-partial",
                 action="store_true",
@@ -51,7 +56,10 @@ def make_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument(
                 "--no-check", action="store_true", help="do not compare the export with the restored model"
             )
-            parser.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+            parser.add_argument("--overwrite", action="store_true", help="replace what exists")
+            parser.add_argument(
+                "--copy", action="store_true", help="give a saved_model a copy of the checkpoint's files, and no links"
+            )
         case "demo":
             parser.add_argument(
                 "directory",

@@ -3,61 +3,50 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
 from tb_ckptmeta.cli.output import Progress, clean, describe_bytes, print_error, print_json, print_verdict
 from tb_ckptmeta.cli.setup import make_workspace, require_no_duplicates
-from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
-from tb_ckptmeta.core.landing import land_file, output_exists
 from tb_ckptmeta.core.verdict import MATCH
+from tb_ckptmeta.engine.deliver import check_output
 from tb_ckptmeta.engine.export import PASSED, CheckReport
 
 
 def export_checkpoint(options: argparse.Namespace) -> int:
     """Export one checkpoint. Nothing stands at the output path until the check has passed."""
-    get_format(options.format)
-    output = Path(options.output)
-    # Said before a minute of work, and made sure of once more at its end.
-    if output.is_dir():
-        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"{output} is a folder; give the path of a file.")
-    if os.path.lexists(output) and not options.overwrite:
-        raise output_exists(output)
-    if not output.absolute().parent.is_dir():
-        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"There is no folder {output.parent} to write {output.name} into.")
+    format, output = get_format(options.format), Path(options.output)
     workspace = make_workspace(options)
     checkpoint = get_bare_checkpoint(options.prefix)
-    if os.path.realpath(output) in map(os.path.realpath, checkpoint.files):
-        message = f"{output} is a file of the checkpoint itself, and is not overwritten. Choose another output."
-        raise CkptMetaError(Code.OUTPUT_EXISTS, message)
+    # Before the builders are read, which takes seconds.
+    check_output(format, output, checkpoint, overwrite=options.overwrite)
     builders = workspace.registry.read()
     require_no_duplicates(builders)
     choice = choose(workspace, builders, checkpoint, pair_bare_checkpoint(checkpoint, builders), options)
     for problem in builders.problems:
         print_error(problem.message, problem.details)
-    with (
-        tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder,
-        Progress(f"Exporting {checkpoint.name}") as progress,
-    ):
-        exported = workspace.export(
+    with Progress(f"Exporting {checkpoint.name}") as progress:
+        delivered = workspace.export_to(
             choice,
-            options.format,
-            Path(folder),
+            format.name,
+            output,
+            overwrite=options.overwrite,
+            copy=options.copy,
             allow_partial=options.allow_partial,
             check=not options.no_check,
             on_steps=progress.tell,
         )
-        land_file(exported.path, output, overwrite=options.overwrite)
-    size = output.stat().st_size
+    exported, size = delivered.exported, delivered.size
     if options.json:
         print_json(
             {
                 "output": str(output),
                 "format": options.format,
                 "bytes": size,
+                "inputs": dict(exported.inputs),
+                "outputs": dict(exported.outputs),
                 "verdict": exported.verdict.as_json(),
                 "check": exported.check.as_json(),
             }
@@ -73,7 +62,18 @@ def export_checkpoint(options: argparse.Namespace) -> int:
     for note in exported.verdict.notes if exported.verdict.status == MATCH else ():
         print(clean(f"  Note: {note}"))
     print(f"  Check: {describe_check(exported.check)}")
+    # Of the others, the signature in the file says it.
+    if options.format == "frozen":
+        print(clean(f"  Inputs: {_describe_tensors(exported.inputs)}; outputs: {_describe_tensors(exported.outputs)}."))
+    if exported.linked and not options.copy:
+        print(
+            "  Its variables are links to the checkpoint's own files, where the file system has them (--copy copies)."
+        )
     return 0
+
+
+def _describe_tensors(tensors: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {tensor}" for name, tensor in tensors.items()) or "none"
 
 
 def describe_check(check: CheckReport) -> str:

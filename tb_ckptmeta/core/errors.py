@@ -51,11 +51,13 @@ class Code(str, Enum):
     # The export
     NOT_MATCHING = "not_matching"
     CHECK_FAILED = "check_failed"
+    FORMAT_LIMIT = "format_limit"
 
     # The installation
     TENSORFLOW_MISSING = "tensorflow_missing"
     KERAS_MISSING = "keras_missing"
     H5PY_MISSING = "h5py_missing"
+    ONNX_MISSING = "onnx_missing"
     PRIVATE_API_MOVED = "private_api_moved"
     BUSY = "busy"
     CANCELLED = "cancelled"

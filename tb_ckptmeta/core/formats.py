@@ -7,21 +7,34 @@ from dataclasses import dataclass
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 
+FILE = "file"
+FOLDER = "folder"
+PREFIX = "prefix"
+"""How an export lies on a disk: as one file, as a folder, or as several files whose names begin alike."""
+
+STEM = "model"
+"""What the names of an export's files begin with until it has its own."""
+
 
 @dataclass(frozen=True)
 class Format:
-    """One format: its name in requests, the suffix of its files and their media type."""
+    """One format: its name in requests, how it lies on a disk, and, of a file, its suffix and media type."""
 
     name: str
-    suffix: str
-    media_type: str
+    layout: str
+    suffix: str = ""
+    media_type: str = "application/zip"
 
 
 FORMATS: Mapping[str, Format] = {
     f.name: f
     for f in (
-        Format("metagraph", ".meta", "application/octet-stream"),
-        Format("metagraph-text", ".pbtxt", "text/plain; charset=utf-8"),
+        Format("metagraph", FILE, ".meta", "application/octet-stream"),
+        Format("metagraph-text", FILE, ".pbtxt", "text/plain; charset=utf-8"),
+        Format("saved_model", FOLDER),
+        Format("frozen", FILE, ".pb", "application/octet-stream"),
+        Format("checkpoint", PREFIX),
+        Format("onnx", FILE, ".onnx", "application/octet-stream"),
     )
 }
 

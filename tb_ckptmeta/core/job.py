@@ -26,9 +26,13 @@ CONTENTS = "contents.json"
 GRAPH = "graph.pb"
 """A serialized GraphDef: the forward pass, flat, with `_output_shapes`."""
 REBUILT = "rebuilt.json"
-EXPORT = "export.bin"
+EXPORT = "export"
+"""The folder of an export's files, whose names begin with `formats.STEM`."""
 INPUTS = "inputs.npz"
 REFERENCE = "reference.npz"
+OUTPUT_VALUE = "output/"
+INITIAL = "initial/"
+"""How names in REFERENCE begin: the model's outputs, and the values of variables that nothing restores."""
 TEMPORARY = "temporary"
 """The folder that is the worker's `TMPDIR`."""
 
@@ -88,19 +92,34 @@ class Describe:
 
 
 @dataclass(frozen=True)
+class Export:
+    """What is exported: the format, and the checkpoint whose weights some formats carry.
+
+    `format`: "object", "name" or "v1", as the checkpoint's contents have it.
+    """
+
+    format: str
+    prefix: str
+    checkpoint_format: str
+
+
+@dataclass(frozen=True)
 class Rebuild:
     """Run a builder and flatten what it makes; leaves REBUILT and GRAPH.
 
     `allocate`: give variables memory, for builders that read them while building.
-    `export`: also write EXPORT, restoring from the checkpoint whose CONTENTS lie in the folder.
-    `provenance`: what the exported MetaGraphDef says about its checkpoint.
+    `export`: also write EXPORT, of the checkpoint whose CONTENTS lie in the folder. `provenance`: what the exported
+    MetaGraphDef says about its checkpoint.
+
+    Result: {"exported": what `worker.export.write_export` returns, or null where the verdict forbids it,
+    "files": [[path, time in nanoseconds, size]…]}, or {"needs_allocation": [variable…]}.
     """
 
     kind: ClassVar[str] = "rebuild"
     source: Source
     limits: Limits
     allocate: bool = False
-    export: str | None = None
+    export: Export | None = None
     allow_partial: bool = False
     provenance: Mapping[str, Any] | None = None
 
@@ -118,12 +137,18 @@ class Reference:
 
 @dataclass(frozen=True)
 class Check:
-    """Import an export, restore it from `prefix`, run it on INPUTS and compare with REFERENCE. No user code."""
+    """Load the export in the folder `export`, run it on INPUTS and compare with REFERENCE. No user code.
+
+    `prefix`: where a MetaGraphDef's weights are restored from. `inputs`, `outputs`: signature name -> tensor name,
+    for formats that carry no signature.
+    """
 
     kind: ClassVar[str] = "check"
     export: str
     format: str
     prefix: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
     limits: Limits
 
 
@@ -154,7 +179,8 @@ def read_job(folder: Path) -> Job:
             return Describe(Spec(**request["spec"]), limits)
         case Rebuild.kind:
             source = Source.from_json(request.pop("source"))
-            return Rebuild(source, limits, **request)
+            export = request.pop("export")
+            return Rebuild(source, limits, export=Export(**export) if export is not None else None, **request)
         case Reference.kind:
             source = Source.from_json(request.pop("source"))
             return Reference(source, limits, **request)

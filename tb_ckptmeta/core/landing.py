@@ -23,7 +23,7 @@ def land_bytes(content: bytes, path: Path, *, overwrite: bool) -> None:
             file.write(content)
         _finish(temporary, path, overwrite)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -40,7 +40,7 @@ def land_file(source: Path, path: Path, *, overwrite: bool) -> None:
             shutil.copyfileobj(reader, file, 1 << 20)
         _finish(temporary, path, overwrite)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -51,7 +51,7 @@ def _open_beside(path: Path) -> tuple[Path, BinaryIO]:
     try:
         return temporary, temporary.open("xb")
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def _finish(temporary: Path, path: Path, overwrite: bool) -> None:
@@ -74,7 +74,8 @@ def output_exists(path: Path) -> CkptMetaError:
     return CkptMetaError(Code.OUTPUT_EXISTS, f"{path} exists, and is not overwritten unless you say so (--overwrite).")
 
 
-def _unwritable(path: Path, error: OSError) -> CkptMetaError:
+def unwritable(path: Path, error: OSError) -> CkptMetaError:
+    """Return the error of a path that cannot be written."""
     return CkptMetaError(
         Code.OUTPUT_UNWRITABLE, f"{path} cannot be written: {error.strerror or error}. Choose another output."
     )

@@ -15,7 +15,7 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format
-from tb_ckptmeta.core.job import EXPORT, INPUTS, REFERENCE, Check, Rebuild, Reference, Source
+from tb_ckptmeta.core.job import EXPORT, INPUTS, REFERENCE, Check, Export, Rebuild, Reference, Source
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, Verdict
 from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.process import OnSteps, Step, run_worker
@@ -46,11 +46,18 @@ class CheckReport:
 
 @dataclass(frozen=True)
 class Exported:
-    """An export that waits in a folder of ours, with its verdict and its check."""
+    """An export that waits in `folder`, ours, with its verdict and its check.
 
-    path: Path
+    `inputs`, `outputs`: signature name -> tensor name. `linked`: whether it has files in common with the checkpoint.
+    """
+
+    folder: Path
+    format: Format
     verdict: Verdict
     check: CheckReport
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    linked: bool
 
 
 def export(
@@ -80,7 +87,8 @@ def export(
     provenance = {
         "checkpoint": {"name": checkpoint.name, "format": contents.format, "fingerprint": contents.fingerprint}
     }
-    job = Rebuild(source, rebuilder.limits, export=format.name, allow_partial=allow_partial, provenance=provenance)
+    asked = Export(format.name, os.path.abspath(checkpoint.prefix), contents.format)
+    job = Rebuild(source, rebuilder.limits, export=asked, allow_partial=allow_partial, provenance=provenance)
     reference: Future[Any] | None = None
     try:
         if check:
@@ -101,17 +109,34 @@ def export(
         stop.close()
         if reference is not None:
             wait([reference])  # its files lie in the folder, which the caller takes away
-    path = rebuilding / EXPORT
-    path = path.rename(path.with_name("export" + format.suffix))
+    made, target = value["exported"], rebuilding / EXPORT
+    if made["linked"]:
+        _link_variables(checkpoint, target)
     if referred is None:
-        return Exported(path, verdict, CheckReport(SKIPPED, note="Not checked: --no-check was asked for."))
-    return Exported(
-        path,
-        verdict,
-        _check(
-            rebuilder, path, format, checkpoint, contents, referring, folder, referred, progress, cancelled, verdict
-        ),
-    )
+        report = CheckReport(SKIPPED, note="Not checked: --no-check was asked for.")
+    else:
+        _take_over(referring, checking := _make_folder(folder, "check", contents))
+        check_job = Check(
+            str(target),
+            format.name,
+            os.path.abspath(checkpoint.prefix),
+            made["inputs"],
+            made["outputs"],
+            rebuilder.limits,
+        )
+        with rebuilder.slot(cancelled):
+            value = run_worker(check_job, checking, "The check", on_steps=progress.of("check"), cancelled=cancelled)
+        report = _make_report(referred, value, verdict)
+    return Exported(target, format, verdict, report, made["inputs"], made["outputs"], made["linked"])
+
+
+def _link_variables(checkpoint: Checkpoint, folder: Path) -> None:
+    """Put the checkpoint's own files beside a `saved_model.pb`, as links: they are copied last, or never."""
+    variables = folder / "variables"
+    variables.mkdir()
+    for file in checkpoint.files:
+        ending = os.path.basename(file).removeprefix(os.path.basename(checkpoint.prefix))
+        (variables / f"variables{ending}").symlink_to(os.path.realpath(file))
 
 
 def _make_reference(
@@ -135,25 +160,12 @@ def _make_reference(
         raise
 
 
-def _check(
-    rebuilder: Rebuilder,
-    path: Path,
-    format: Format,
-    checkpoint: Checkpoint,
-    contents: Contents,
-    referring: Path,
-    folder: Path,
-    referred: Mapping[str, Any],
-    progress: _Progress,
-    cancelled: threading.Event | None,
-    verdict: Verdict,
-) -> CheckReport:
-    checking = _make_folder(folder, "check", contents)
+def _take_over(referring: Path, checking: Path) -> None:
     for name in (INPUTS, REFERENCE):
         (referring / name).rename(checking / name)
-    job = Check(str(path), format.name, os.path.abspath(checkpoint.prefix), rebuilder.limits)
-    with rebuilder.slot(cancelled):
-        value = run_worker(job, checking, "The check", on_steps=progress.of("check"), cancelled=cancelled)
+
+
+def _make_report(referred: Mapping[str, Any], value: Mapping[str, Any], verdict: Verdict) -> CheckReport:
     note = (
         "" if verdict.status == MATCH else "Variables that nothing restores were given the same values on both sides."
     )

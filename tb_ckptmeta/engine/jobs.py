@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine.deliver import Download
 from tb_ckptmeta.engine.process import OnSteps, Step
 
 RUNNING = "running"
@@ -26,12 +27,12 @@ _MOST_KEPT = 32
 
 @dataclass(frozen=True)
 class Made:
-    """What a job made: a file in its folder, how it is called when downloaded, and facts about it."""
+    """What a job made: its size in bytes, how it is downloaded and called, and facts about it."""
 
-    path: Path
+    bytes: int
     filename: str
-    media_type: str
     facts: dict[str, Any]
+    open: Callable[[], Download]
 
 
 Work = Callable[[Path, OnSteps, threading.Event], Made]
@@ -53,7 +54,7 @@ class BackgroundJob:
         running = [s.name for s in self.steps if s.seconds is None]
         result = None
         if self.made is not None:
-            result = {"filename": self.made.filename, "bytes": self.made.path.stat().st_size, **self.made.facts}
+            result = {"filename": self.made.filename, "bytes": self.made.bytes, **self.made.facts}
         return {
             "id": self.id,
             "state": self.state,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.job import Limits, Source, Spec
 from tb_ckptmeta.core.verdict import Verdict
+from tb_ckptmeta.engine.deliver import check_output, deliver
 from tb_ckptmeta.engine.export import Exported, export
 from tb_ckptmeta.engine.inspect import Inspector, find_keras
 from tb_ckptmeta.engine.pair import pair
@@ -57,6 +59,15 @@ def open_workspace(
     limits = Limits(seconds, default_memory() if memory is None else memory)
     specs = [*parse_specs(builders), *find_installed_specs()]
     return Workspace([Logdir("", path) for path in logdirs], specs, limits)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """An export at its place: `path`, how many bytes it has, and what is known of it."""
+
+    path: Path
+    size: int
+    exported: Exported
 
 
 @dataclass(frozen=True)
@@ -197,6 +208,44 @@ class Workspace:
             on_steps=on_steps,
             cancelled=cancelled,
         )
+
+    def export_to(
+        self,
+        choice: Choice,
+        format: str,
+        output: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        copy: bool = False,
+        allow_partial: bool = False,
+        check: bool = True,
+        on_steps: OnSteps | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Delivered:
+        """Export a choice, and let the outcome appear at `output` once its check has passed.
+
+        Args:
+            output: the file; of a `saved_model` the folder, of a `checkpoint` the prefix.
+            copy: give a `saved_model` a copy of the checkpoint's files, and no links.
+
+        Raises:
+            CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `engine.export.export`.
+        """
+        chosen, path = get_format(format), Path(output)
+        # Said before a minute of work, and made sure of once more at its end.
+        check_output(chosen, path, choice.checkpoint, overwrite=overwrite)
+        with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
+            exported = self.export(
+                choice,
+                format,
+                Path(folder),
+                allow_partial=allow_partial,
+                check=check,
+                on_steps=on_steps,
+                cancelled=cancelled,
+            )
+            size = deliver(exported.folder, exported.format, path, overwrite=overwrite, copy=copy)
+        return Delivered(path, size, exported)
 
 
 def _make_source(choice: Choice, contents: Contents) -> Source:

@@ -9,10 +9,9 @@ from urllib.parse import quote
 
 from tensorboard.util import tb_logging
 from werkzeug.wrappers import Request, Response
-from werkzeug.wsgi import FileWrapper
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine.jobs import Made
+from tb_ckptmeta.engine.deliver import Download
 from tb_ckptmeta.plugin.access import Access
 
 logger = tb_logging.get_logger()
@@ -40,6 +39,7 @@ STATUSES: Mapping[Code, int] = {
     Code.TENSORFLOW_MISSING: 501,
     Code.KERAS_MISSING: 501,
     Code.H5PY_MISSING: 501,
+    Code.ONNX_MISSING: 501,
     Code.PRIVATE_API_MOVED: 501,
     Code.BUSY: 503,
 }
@@ -89,18 +89,16 @@ def respond_error(error: CkptMetaError) -> Response:
     return respond_json({"error": error.as_json()}, STATUSES.get(error.code, COULD_NOT))
 
 
-def respond_file(made: Made, close: Callable[[], None] | None = None) -> Response:
+def respond_file(download: Download, close: Callable[[], None] | None = None) -> Response:
     """Answer with a file as an attachment; `close` is called once it has been sent."""
-    file = made.path.open("rb")
-    # Not passed through directly: werkzeug then calls nothing on close.
-    response = Response(FileWrapper(file), content_type=made.media_type)
-    response.call_on_close(file.close)
+    response = Response(download.chunks, content_type=download.media_type)
     if close is not None:
         response.call_on_close(close)
-    response.headers["Content-Length"] = str(made.path.stat().st_size)
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in made.filename)
+    if download.size is not None:
+        response.headers["Content-Length"] = str(download.size)
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in download.filename)
     response.headers["Content-Disposition"] = (
-        f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(made.filename, safe='')}"
+        f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(download.filename, safe='')}"
     )
     return response
 

@@ -16,6 +16,7 @@ from werkzeug.wrappers import Request, Response
 from tb_ckptmeta.core.checkpoint import ROOT_RUN
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
+from tb_ckptmeta.engine.deliver import Download, count_bytes, open_download
 from tb_ckptmeta.engine.jobs import Jobs, Made
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.workspace import Choice, Workspace
@@ -123,8 +124,17 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 on_steps=on_steps,
                 cancelled=cancelled,
             )
-            facts = {"check": exported.check.as_json(), "verdict": exported.verdict.as_json()}
-            return Made(exported.path, _name_file(choice) + format.suffix, format.media_type, facts)
+            facts = {
+                "inputs": dict(exported.inputs),
+                "outputs": dict(exported.outputs),
+                "check": exported.check.as_json(),
+                "verdict": exported.verdict.as_json(),
+            }
+
+            def open_file() -> Download:
+                return open_download(exported.folder, exported.format, _name_file(choice))
+
+            return Made(count_bytes(exported.folder), open_file().filename, facts, open_file)
 
         if _prefers_async(request):
             job = self._jobs.start(work)
@@ -140,7 +150,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        response = respond_file(made, lambda: shutil.rmtree(folder, ignore_errors=True))
+        response = respond_file(made.open(), lambda: shutil.rmtree(folder, ignore_errors=True))
         response.headers["Ckptmeta-Check"] = json.dumps(made.facts["check"])
         return response
 
@@ -150,7 +160,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             made = self._jobs.get(id).made
             if made is None:
                 raise CkptMetaError(Code.NOT_FOUND, "This job has made no file.")
-            return respond_file(made)
+            return respond_file(made.open())
         if rest:
             raise CkptMetaError(Code.NOT_FOUND, "There is nothing here.")
         job = self._jobs.cancel(id) if request.method == "DELETE" else self._jobs.get(id)

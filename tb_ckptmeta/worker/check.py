@@ -1,4 +1,4 @@
-"""Check an export as a stranger would use it: import, restore, run, compare. Runs in the worker, without user code."""
+"""Compare an export, used as a stranger would, with the model as TensorFlow restores it. Runs in the worker."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import INPUTS, REFERENCE, Check
+from tb_ckptmeta.core.job import INITIAL, INPUTS, OUTPUT_VALUE, REFERENCE, Check
 from tb_ckptmeta.worker.arrays import load_arrays
-from tb_ckptmeta.worker.reference import INITIAL, OUTPUT
+from tb_ckptmeta.worker.load_export import run_export
 from tb_ckptmeta.worker.steps import Steps
-
-v1 = tf.compat.v1
 
 # How far outputs may be apart, relative to max(1, max |reference|): about a hundred roundings of the type.
 TOLERANCES = {
@@ -28,7 +26,7 @@ TOLERANCES = {
 
 
 def check(job: Check, folder: Path, steps: Steps) -> dict[str, Any]:
-    """Import the export, restore it from the original checkpoint, and compare its outputs with the reference.
+    """Load the export, run it, and compare its outputs with the reference.
 
     Result: {"max_abs_difference", "tolerance", "outputs": {name: {"dtype", "shape", "max_abs_difference",
     "tolerance"}}}; numbers are None for outputs that are compared for equality.
@@ -38,10 +36,9 @@ def check(job: Check, folder: Path, steps: Steps) -> dict[str, Any]:
     """
     inputs = load_arrays(folder / INPUTS)
     reference = load_arrays(folder / REFERENCE)
-    expected = {n.removeprefix(OUTPUT): v for n, v in reference.items() if n.startswith(OUTPUT)}
+    expected = {n.removeprefix(OUTPUT_VALUE): v for n, v in reference.items() if n.startswith(OUTPUT_VALUE)}
     initial = {n.removeprefix(INITIAL): v for n, v in reference.items() if n.startswith(INITIAL)}
-    steps.begin("importing the export")
-    actual = _run_metagraph(job, inputs, initial, steps)
+    actual = run_export(job, inputs, initial, steps)
     steps.begin("comparing")
     if set(actual) != set(expected):
         raise CkptMetaError(
@@ -56,39 +53,6 @@ def check(job: Check, folder: Path, steps: Steps) -> dict[str, Any]:
         "tolerance": min(tolerances, default=None),
         "outputs": rows,
     }
-
-
-def _run_metagraph(job: Check, inputs: dict[str, Any], initial: dict[str, Any], steps: Steps) -> dict[str, Any]:
-    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
-        saver = v1.train.import_meta_graph(job.export)
-        if initial:
-            session.run(v1.global_variables_initializer())
-        if saver is not None:
-            steps.begin("restoring the original checkpoint")
-            saver.restore(session, job.prefix)
-        if initial:
-            # What nothing restores begins at random: give both sides the same beginning.
-            variables = {v.op.name: v for v in v1.global_variables()}
-            for name, value in initial.items():
-                variables[name].load(value, session)
-        session.run(v1.tables_initializer())
-        steps.begin("running the export")
-        signature = _read_signature(job.export)
-        feeds = {graph.get_tensor_by_name(i.name): inputs[n] for n, i in signature.inputs.items()}
-        fetches = {n: graph.get_tensor_by_name(o.name) for n, o in signature.outputs.items()}
-        return dict(session.run(fetches, feeds))
-
-
-def _read_signature(path: str) -> Any:
-    from google.protobuf import text_format
-
-    meta_graph = v1.MetaGraphDef()
-    content = Path(path).read_bytes()
-    if path.endswith(".pbtxt"):
-        text_format.Parse(content.decode("ascii"), meta_graph)
-    else:
-        meta_graph.ParseFromString(content)
-    return meta_graph.signature_def["serving_default"]
 
 
 def _compare(name: str, actual: Any, expected: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ PROVENANCE = "tb_ckptmeta"
 """The collection that says where a MetaGraphDef comes from, as JSON."""
 
 
-def make_metagraph(flat: Flat, binding: Mapping[int, str], provenance: Mapping[str, Any]) -> bytes:
-    """Return the serialized MetaGraphDef; the same input gives the same bytes.
+def make_metagraph(flat: Flat, binding: Mapping[int, str], provenance: Mapping[str, Any]) -> Any:
+    """Return the MetaGraphDef.
 
     `binding` maps a variable's index to the checkpoint key that its `saver_def` restores it from; the others keep
     their initializers. Signature `serving_default`, tag `serve` (tensorflow/core/protobuf/meta_graph.proto).
@@ -42,12 +42,13 @@ def make_metagraph(flat: Flat, binding: Mapping[int, str], provenance: Mapping[s
     meta_graph.meta_info_def.tags.append("serve")
     text = json.dumps(provenance, sort_keys=True, separators=(",", ":"))
     meta_graph.collection_def[PROVENANCE].bytes_list.value.append(text.encode("utf-8"))
-    return bytes(meta_graph.SerializeToString(deterministic=True))
+    return meta_graph
 
 
-def as_text(serialized: bytes) -> bytes:
-    """Return a serialized MetaGraphDef as protobuf text."""
-    meta_graph = v1.MetaGraphDef()
-    meta_graph.ParseFromString(serialized)
+def as_text(meta_graph: Any) -> bytes:
+    """Return a MetaGraphDef as protobuf text, the entries of its maps in order."""
+    ordered = v1.MetaGraphDef()
+    ordered.ParseFromString(meta_graph.SerializeToString(deterministic=True))
+    meta_graph = ordered
     text: str = text_format.MessageToString(meta_graph, as_utf8=False)
     return text.encode("ascii")

@@ -18,17 +18,17 @@ from tb_ckptmeta.core.builder import Registration
 from tb_ckptmeta.core.compare import Comparison, compare
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import CONTENTS, EXPORT, GRAPH, REBUILT, Rebuild
+from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Rebuild
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH
 from tb_ckptmeta.worker.build import Reads, build_eagerly, create_without_weights
+from tb_ckptmeta.worker.export import write_export
 from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, find_listed, flatten
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.graph_mode import build_in_graph
 from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes, list_variables
 from tb_ckptmeta.worker.keras_weights import find_loads
 from tb_ckptmeta.worker.load import get_builder, list_files
-from tb_ckptmeta.worker.metagraph import as_text, make_metagraph
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.trace import trace
@@ -84,11 +84,14 @@ def _rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, 
     rebuilt = replace(made.rebuilt, notes=(*made.rebuilt.notes, *flat.notes))
     _write_graph(flat, folder)
     (folder / REBUILT).write_text(json.dumps(rebuilt.as_json(), default=str), encoding="utf-8")
+    value: dict[str, Any] = {"exported": None, "files": list_files(job.source.spec)}
     if exporting:
         assert comparison is not None
+        assert job.export is not None
         steps.begin("exporting")
-        _export(job, flat, comparison, rebuilt, folder)
-    return {"exported": exporting, "files": list_files(job.source.spec)}
+        provenance = _describe_export(job, comparison, rebuilt)
+        value["exported"] = write_export(job.export, flat, comparison.binding, provenance, folder)
+    return value
 
 
 def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps: Steps, reads: Reads) -> _Made:
@@ -140,8 +143,8 @@ def _may_export(comparison: Comparison, allow_partial: bool) -> bool:
     return comparison.status == MATCH or (allow_partial and comparison.status != MISMATCH)
 
 
-def _export(job: Rebuild, flat: Flat, comparison: Comparison, rebuilt: Rebuilt, folder: Path) -> None:
-    provenance = {
+def _describe_export(job: Rebuild, comparison: Comparison, rebuilt: Rebuilt) -> dict[str, Any]:
+    return {
         **(job.provenance or {}),
         "builder": job.source.builder,
         "arguments": dict(job.source.arguments),
@@ -149,12 +152,6 @@ def _export(job: Rebuild, flat: Flat, comparison: Comparison, rebuilt: Rebuilt, 
         "status": comparison.status,
         "not_restored": [row["name"] for row in comparison.missing],
     }
-    content = make_metagraph(flat, comparison.binding, provenance)
-    if job.export == "metagraph-text":
-        content = as_text(content)
-    elif job.export != "metagraph":
-        raise CkptMetaError(Code.UNKNOWN_FORMAT, f"There is no format {job.export!r}.")
-    (folder / EXPORT).write_bytes(content)
 
 
 def _write_graph(flat: Flat, folder: Path) -> None:

@@ -12,7 +12,7 @@ from tb_ckptmeta.core.builder import Registration
 from tb_ckptmeta.core.compare import compare
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import CONTENTS, INPUTS, REFERENCE, TEMPORARY, Reference
+from tb_ckptmeta.core.job import CONTENTS, INITIAL, INPUTS, OUTPUT_VALUE, REFERENCE, TEMPORARY, Reference
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.worker.arrays import save_arrays
 from tb_ckptmeta.worker.build import build_eagerly
@@ -30,10 +30,6 @@ from tb_ckptmeta.worker.trace import trace
 from tb_ckptmeta.worker.user_code import run_user_code
 
 v1 = tf.compat.v1
-
-OUTPUT = "output/"
-INITIAL = "initial/"
-"""Prefixes in REFERENCE: the model's outputs, and the values of variables that nothing restores."""
 
 
 def make_reference(job: Reference, folder: Path, steps: Steps) -> dict[str, Any]:
@@ -153,7 +149,7 @@ def _save(folder: Path, inputs: dict[str, Any], outputs: dict[str, Any], initial
     save_arrays(
         folder / REFERENCE,
         {
-            **{OUTPUT + name: value for name, value in outputs.items()},
+            **{OUTPUT_VALUE + name: value for name, value in outputs.items()},
             **{INITIAL + name: value for name, value in initial.items()},
         },
     )

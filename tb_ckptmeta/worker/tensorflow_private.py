@@ -14,6 +14,7 @@ _MODULES = {
     "resource_variable_ops": "tensorflow.python.ops.resource_variable_ops",
     "trackable_base": "tensorflow.python.trackable.base",
     "trackable_resource": "tensorflow.python.trackable.resource",
+    "saved_model_pb2": "tensorflow.core.protobuf.saved_model_pb2",
 }
 _NAMES = (
     ("resource_variable_ops", "UninitializedVariable"),
@@ -24,6 +25,7 @@ _NAMES = (
     ("trackable_resource", "CapturableResource"),
     ("trackable_resource", "CapturableResource._create_resource"),
     ("trackable_resource", "CapturableResource._initialize"),
+    ("saved_model_pb2", "SavedModel"),
 )
 
 
@@ -55,6 +57,7 @@ _rvo = importlib.import_module(_MODULES["resource_variable_ops"])
 _Trackable = importlib.import_module(_MODULES["trackable_base"]).Trackable
 _CapturableResource = importlib.import_module(_MODULES["trackable_resource"]).CapturableResource
 
+SavedModel: type[Any] = importlib.import_module(_MODULES["saved_model_pb2"]).SavedModel
 ResourceVariable: type[Any] = _rvo.BaseResourceVariable
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -204,6 +206,33 @@ def test_export_as_text_unchecked_says_so(demo_board: TensorBoard) -> None:
     assert json.loads(answer.headers["Ckptmeta-Check"])["status"] == "skipped"
 
 
+def test_export_of_several_files_is_a_zip_with_a_copy_of_the_weights(demo_board: TensorBoard) -> None:
+    checkpoint = demo_board.checkpoint("mlp/ckpt-30")
+    id, _ = start_job(demo_board, {"checkpoint": checkpoint["id"], "format": "saved_model", "check": False})
+
+    def ended() -> dict[str, Any] | None:
+        job = read_job(demo_board, id)
+        return None if job["state"] == "running" else job
+
+    result = wait_until(ended, "the export ends")["result"]
+    assert result["filename"] == "mlp-ckpt-30.zip"
+    assert (result["inputs"], result["outputs"]) == ({"image": "image:0"}, {"output_0": "output_0:0"})
+    answers = [demo_board.get(f"jobs/{id}/file") for _ in range(2)]
+    assert [a.headers.get_content_type() for a in answers] == ["application/zip"] * 2
+    assert answers[0].body == answers[1].body
+    with zipfile.ZipFile(io.BytesIO(answers[0].body)) as archive:
+        assert archive.testzip() is None
+        files = {i.filename: i.file_size for i in archive.infolist()}
+        weights = archive.read("mlp-ckpt-30/variables/variables.data-00000-of-00001")
+    assert sorted(files) == [
+        "mlp-ckpt-30/saved_model.pb",
+        "mlp-ckpt-30/variables/variables.data-00000-of-00001",
+        "mlp-ckpt-30/variables/variables.index",
+    ]
+    assert sum(files.values()) == result["bytes"]
+    assert weights == Path(f"{checkpoint['prefix']}.data-00000-of-00001").read_bytes()
+
+
 @pytest.mark.parametrize("format", ["onnx2", "meta", "", "../x", "METAGRAPH"])
 def test_export_in_an_unknown_format_names_those_there_are(demo_board: TensorBoard, format: str) -> None:
     body = {"checkpoint": demo_board.checkpoint("mlp/ckpt-30")["id"], "format": format}
@@ -264,7 +293,7 @@ def test_job_runs_through_its_real_steps_to_its_file(demo_board: TensorBoard) ->
     assert "reference: restoring with tf.compat.v1.train.Saver" in names
     assert all(set(s) == {"name", "seconds"} and s["seconds"] >= 0 for s in job["steps"])
     result = job["result"]
-    assert set(result) == {"filename", "bytes", "check", "verdict"}
+    assert set(result) == {"filename", "bytes", "inputs", "outputs", "check", "verdict"}
     assert set(result["check"]) == CHECK_KEYS
     assert set(result["verdict"]) == VERDICT_KEYS
     assert result["filename"] == "scoped-model.ckpt-20.meta"

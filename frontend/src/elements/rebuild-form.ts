@@ -14,6 +14,10 @@ export interface ExportOptions {
 const FORMATS: { value: ExportFormat; label: string }[] = [
   { value: "metagraph", label: "MetaGraphDef (.meta)" },
   { value: "metagraph-text", label: "MetaGraphDef as text (.pbtxt)" },
+  { value: "saved_model", label: "SavedModel (.zip)" },
+  { value: "frozen", label: "Frozen graph (.pb)" },
+  { value: "checkpoint", label: "TF1 checkpoint with .meta (.zip)" },
+  { value: "onnx", label: "ONNX (.onnx)" },
 ];
 
 /**

@@ -1,0 +1,227 @@
+"""Put an export where it was asked for: whole, or not at all. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from tb_ckptmeta.core.checkpoint import Checkpoint
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.formats import FILE, FOLDER, STEM, Format
+from tb_ckptmeta.core.landing import land_file, output_exists, unwritable
+
+_CHUNK = 1 << 20
+_MARK = "saved_model.pb"
+"""What tells a folder that may be replaced."""
+
+
+def check_output(format: Format, output: Path, checkpoint: Checkpoint, *, overwrite: bool) -> None:
+    """Find out before the work begins whether its outcome may stand at `output`.
+
+    Raises:
+        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE.
+    """
+    if not output.absolute().parent.is_dir():
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"There is no folder {output.parent} to write {output.name} into.")
+    if format.layout == FILE and output.is_dir():
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"{output} is a folder; give the path of a file.")
+    own = [Path(os.path.realpath(f)) for f in checkpoint.files]
+    real = Path(os.path.realpath(output))
+    if format.layout == FOLDER:
+        taken = [output] if os.path.lexists(output) else []
+        clash = any(real in f.parents for f in own)
+    elif format.layout == FILE:
+        taken = [output] if os.path.lexists(output) else []
+        clash = real in own
+    else:
+        taken = _find_prefixed(output)
+        clash = any(Path(os.path.realpath(f)) in own for f in taken)
+    if clash:
+        message = f"{output} is, or holds, the checkpoint itself, and is not overwritten. Choose another output."
+        raise CkptMetaError(Code.OUTPUT_EXISTS, message)
+    if taken and not overwrite:
+        raise output_exists(taken[0])
+    if format.layout == FOLDER and taken:
+        _require_saved_model(output)
+
+
+def deliver(folder: Path, format: Format, output: Path, *, overwrite: bool, copy: bool = False) -> int:
+    """Put the export in `folder` to `output` and return how many bytes it has.
+
+    What it shares with the checkpoint is linked, or copied where that cannot be or `copy` is asked for.
+
+    Raises:
+        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE.
+    """
+    size = count_bytes(folder)
+    if format.layout == FILE:
+        land_file(folder / (STEM + format.suffix), output, overwrite=overwrite)
+    elif format.layout == FOLDER:
+        _deliver_folder(folder, output, overwrite, copy)
+    else:
+        _deliver_prefix(folder, output, overwrite)
+    return size
+
+
+def count_bytes(folder: Path) -> int:
+    """Return how many bytes the files of an export have, those it shares with the checkpoint included."""
+    return sum(path.stat().st_size for path in _list_files(folder))
+
+
+@dataclass(frozen=True)
+class Download:
+    """An export on its way to a client: `size` in bytes is None where that shows only at its end."""
+
+    filename: str
+    media_type: str
+    size: int | None
+    chunks: Iterator[bytes]
+
+
+def open_download(folder: Path, format: Format, name: str) -> Download:
+    """Return an export as one file: itself, or a zip archive that is made while it is sent.
+
+    Raises:
+        CkptMetaError: CHECKPOINT_MISSING where files that it shares with the checkpoint are gone.
+    """
+    gone = [p for p in _list_files(folder) if not p.exists()]
+    if gone:
+        raise CkptMetaError(
+            Code.CHECKPOINT_MISSING,
+            f"The checkpoint's file {os.path.basename(os.path.realpath(gone[0]))} is gone, and the export is made of "
+            "it. Export again from a checkpoint that stays.",
+        )
+    if format.layout == FILE:
+        path = folder / (STEM + format.suffix)
+        return Download(name + format.suffix, format.media_type, path.stat().st_size, _read(path))
+    return Download(f"{name}.zip", format.media_type, None, _zip(folder, format, name))
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def _zip(folder: Path, format: Format, name: str) -> Iterator[bytes]:
+    """Yield a zip archive, not compressed; nothing of it lies on a disk.
+
+    The files of a folder stand below the folder `name`, those of a prefix begin with it.
+    """
+    sink = _Sink()
+    with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED) as archive:
+        for path in _list_files(folder):
+            relative = path.relative_to(folder).as_posix()
+            own = f"{name}/{relative}" if format.layout == FOLDER else name + relative.removeprefix(STEM)
+            # One time for all: the same export gives the same bytes.
+            with archive.open(zipfile.ZipInfo(own), "w", force_zip64=True) as member:
+                for chunk in _read(path):
+                    member.write(chunk)
+                    yield sink.take()
+    yield sink.take()
+
+
+class _Sink(io.RawIOBase):
+    """A file that cannot be sought in, and hands out what was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._written += data
+        return len(data)
+
+    def take(self) -> bytes:
+        taken = bytes(self._written)
+        self._written.clear()
+        return taken
+
+
+def _list_files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if not p.is_dir())
+
+
+def _deliver_folder(folder: Path, output: Path, overwrite: bool, copy: bool) -> None:
+    temporary = output.with_name(f".{output.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        for path in _list_files(folder):
+            target = temporary / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(path, target, path.is_symlink() and not copy)
+        if os.path.lexists(output):
+            if not overwrite:
+                raise output_exists(output)
+            _require_saved_model(output)
+            old = output.with_name(f".{output.name}.{secrets.token_hex(6)}.old")
+            output.rename(old)
+            temporary.rename(output)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            temporary.rename(output)
+    except OSError as error:
+        raise unwritable(output, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _deliver_prefix(folder: Path, output: Path, overwrite: bool) -> None:
+    """Put several files beside each other; the index comes last, and without it there is no checkpoint."""
+    old = _find_prefixed(output)
+    if old and not overwrite:
+        raise output_exists(old[0])
+    for path in sorted(old, key=lambda p: p.suffix != ".index"):
+        path.unlink()
+    made: list[Path] = []
+    try:
+        for path in sorted(_list_files(folder), key=lambda p: p.suffix == ".index"):
+            target = output.with_name(output.name + path.name.removeprefix(STEM))
+            land_file(path, target, overwrite=False)
+            made.append(target)
+    except BaseException:
+        for target in made:
+            target.unlink(missing_ok=True)
+        raise
+
+
+def _find_prefixed(output: Path) -> list[Path]:
+    """Return the files of the checkpoint that stands at a prefix."""
+    try:
+        names = sorted(os.listdir(output.absolute().parent))
+    except OSError:
+        return []
+    ends = (".index", ".meta")
+    return [
+        output.with_name(n)
+        for n in names
+        if n in [output.name + e for e in ends] or n.startswith(f"{output.name}.data-")
+    ]
+
+
+def _require_saved_model(output: Path) -> None:
+    """Refuse to replace anything but a SavedModel: a mistyped path must not cost a folder of somebody's work."""
+    if not (output / _MARK).is_file():
+        raise CkptMetaError(
+            Code.OUTPUT_EXISTS, f"{output} exists and is no SavedModel: it is never overwritten. Choose another output."
+        )
+
+
+def _link_or_copy(path: Path, target: Path, link: bool) -> None:
+    if link:
+        try:
+            # A hard link outlives the checkpoint's removal from its own folder.
+            os.link(os.path.realpath(path), target)
+            return
+        except OSError:  # another file system, or one without links
+            pass
+    shutil.copyfile(path, target)

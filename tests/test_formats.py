@@ -1,0 +1,231 @@
+"""Every format of an export, read by its clients in a process without the model's source."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).with_name("formats")
+CLIENTS = Path(__file__).with_name("clients.py")
+QUIET = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+
+PREFIXES = {"dense": "dense/ckpt-1", "words": "words/ckpt-1", "graph": "graph/model.ckpt-1"}
+EXPORTS = {
+    "dense": ("metagraph", "saved_model", "onnx"),
+    "words": ("metagraph", "saved_model", "frozen", "checkpoint"),
+    "graph": ("metagraph", "saved_model"),  # of a checkpoint in the V1 format
+}
+READ_BY = {
+    "metagraph": ("import_meta_graph", "freeze_graph"),
+    "saved_model": ("saved_model_cli", "tf.saved_model.load", "v1.saved_model.load"),
+    "frozen": ("import_graph_def",),
+    "checkpoint": ("Saver",),
+    "onnx": ("onnxruntime",),
+}
+
+
+@dataclass
+class Exports:
+    """What was trained and exported: `outcomes` by model and format."""
+
+    folder: Path
+    outcomes: dict[tuple[str, str], Any]
+
+    @property
+    def builders(self) -> Path:
+        return self.folder / "source" / "models.py"
+
+    def prefix(self, model: str) -> Path:
+        return self.folder / "runs" / PREFIXES[model]
+
+    def path(self, model: str, format: str) -> Path:
+        return self.folder / "exports" / f"{model}-{format}"
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory, cli: Any) -> Exports:
+    made = Exports(tmp_path_factory.mktemp("formats"), {})
+    (made.folder / "runs").mkdir()
+    (made.folder / "exports").mkdir()
+    shutil.copytree(SCRIPTS, made.builders.parent)
+    train = [sys.executable, "train.py", str(made.folder / "runs")]
+    ended = subprocess.run(
+        train, cwd=made.builders.parent, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+
+    def export(row: tuple[str, str]) -> Any:
+        arguments = ["--builders", made.builders, "--format", row[1], "--output", made.path(*row), "--json"]
+        return cli("export", made.prefix(row[0]), *arguments)
+
+    rows = [(model, format) for model, formats in EXPORTS.items() for format in formats]
+    with ThreadPoolExecutor(2) as pool:
+        made.outcomes.update(zip(rows, pool.map(export, rows), strict=True))
+    return made
+
+
+@pytest.fixture(scope="module")
+def read(exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What the clients say, by model and client; the source is out of their reach."""
+    away = exports.folder / "source, out of reach"
+    exports.builders.parent.rename(away)
+    found = {}
+    try:
+        for model, formats in EXPORTS.items():
+            folder = tmp_path_factory.mktemp("clients")
+            document = exports.outcomes[model, "metagraph"].document
+            request = {
+                "prefix": str(exports.prefix(model)),
+                "inputs": str(exports.folder / "runs" / f"{model}-inputs.npz"),
+                "expected": str(exports.folder / "runs" / f"{model}-expected.npz"),
+                "exports": {format: str(exports.path(model, format)) for format in formats},
+                "tensors": {"inputs": document["inputs"], "outputs": document["outputs"]},
+                "clients": [client for format in formats for client in READ_BY[format]],
+                "folder": str(folder),
+                "hidden": ["models"],
+            }
+            (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+            ended = subprocess.run(
+                [sys.executable, "-I", str(CLIENTS), str(folder / "request.json")],
+                cwd=folder,
+                env={**os.environ, **QUIET},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert ended.returncode == 0, ended.stderr
+            found[model] = json.loads(ended.stdout.splitlines()[-1])
+    finally:
+        away.rename(exports.builders.parent)
+    return found
+
+
+ROWS = [(model, format) for model, formats in EXPORTS.items() for format in formats]
+
+
+@pytest.mark.parametrize(("model", "format"), ROWS)
+def test_export_in_a_format_is_checked_and_has_the_signature_of_the_metagraph(
+    exports: Exports, model: str, format: str
+) -> None:
+    outcome = exports.outcomes[model, format]
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert (outcome.left_alive, outcome.left_behind) == ([], [])
+    document = outcome.document
+    assert document["check"]["status"] == "passed"
+    assert document["check"]["max_abs_difference"] <= 1e-6
+    signature = exports.outcomes[model, "metagraph"].document
+    assert (document["inputs"], document["outputs"]) == (signature["inputs"], signature["outputs"])
+
+
+@pytest.mark.parametrize(("model", "format"), ROWS)
+def test_clients_of_a_format_read_the_outputs_of_the_trained_model(
+    read: dict[str, dict[str, Any]], model: str, format: str
+) -> None:
+    for client in READ_BY[format]:
+        assert read[model][client].keys() == {"difference"}, read[model][client]
+        assert read[model][client]["difference"] <= 1e-6
+
+
+def test_saved_model_shares_the_files_of_the_checkpoint(exports: Exports) -> None:
+    variables = exports.path("dense", "saved_model") / "variables"
+    prefix = exports.prefix("dense")
+    files = {p.name.removeprefix("variables"): p for p in variables.iterdir()}
+    assert sorted(files) == [".data-00000-of-00001", ".index"]
+    assert all(os.path.samefile(p, f"{prefix}{ending}") and not p.is_symlink() for ending, p in files.items())
+
+
+def test_saved_model_of_a_v1_checkpoint_holds_the_weights_anew(exports: Exports) -> None:
+    # No loader of SavedModels takes the V1 format.
+    variables = exports.path("graph", "saved_model") / "variables"
+    assert sorted(p.name for p in variables.iterdir()) == ["variables.data-00000-of-00001", "variables.index"]
+
+
+def test_saved_model_as_a_copy_shares_nothing(exports: Exports, cli: Any, tmp_path: Path) -> None:
+    output = tmp_path / "copy"
+    arguments = ["--builders", exports.builders, "--format", "saved_model", "--output", output, "--copy", "--no-check"]
+    outcome = cli("export", exports.prefix("dense"), *arguments)
+    assert outcome.status == 0, outcome.stderr
+    for path in (output / "variables").iterdir():
+        original = Path(f"{exports.prefix('dense')}{path.name.removeprefix('variables')}")
+        assert not os.path.samefile(path, original)
+        assert path.read_bytes() == original.read_bytes()
+
+
+def test_export_to_onnx_of_a_model_with_a_table_names_what_onnx_lacks(
+    exports: Exports, cli: Any, tmp_path: Path
+) -> None:
+    output = tmp_path / "words.onnx"
+    arguments = ["--builders", exports.builders, "--format", "onnx", "--output", output]
+    outcome = cli("export", exports.prefix("words"), *arguments)
+    assert outcome.status == 3
+    assert "tf2onnx" in outcome.stderr
+    assert "LookupTable" in outcome.stderr
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("format", ["saved_model", "frozen"])
+def test_partial_export_in_a_format_keeps_initial_values_and_passes_its_check(
+    exports: Exports, cli: Any, tmp_path: Path, format: str
+) -> None:
+    options = ["--builder", "wider", "--allow-partial", "--format", format, "--output", tmp_path / "out", "--json"]
+    outcome = cli("export", exports.prefix("dense"), "--builders", exports.builders, *options)
+    assert outcome.status == 0, outcome.stderr
+    document = outcome.document
+    assert document["verdict"]["status"] == "partial"
+    assert document["check"]["status"] == "passed"
+    assert "nothing restores" in document["check"]["note"]
+
+
+def test_export_never_replaces_a_folder_that_is_no_saved_model(exports: Exports, cli: Any, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "thesis.tex").write_text("years")
+    options = ["--format", "saved_model", "--output", work, "--overwrite"]
+    outcome = cli("export", exports.prefix("dense"), "--builders", exports.builders, *options)
+    assert outcome.status == 2
+    assert "no SavedModel" in outcome.stderr
+    assert (work / "thesis.tex").read_text() == "years"
+
+
+def test_export_to_the_checkpoint_itself_is_refused_even_with_overwrite(exports: Exports, cli: Any) -> None:
+    prefix = exports.prefix("dense")
+    before = {p.name: p.read_bytes() for p in prefix.parent.iterdir()}
+    options = ["--format", "checkpoint", "--output", prefix, "--overwrite"]
+    outcome = cli("export", prefix, "--builders", exports.builders, *options)
+    assert outcome.status == 2
+    assert "the checkpoint itself" in outcome.stderr
+    assert {p.name: p.read_bytes() for p in prefix.parent.iterdir()} == before
+
+
+def test_overwriting_a_checkpoint_and_a_saved_model_replaces_them_whole(
+    exports: Exports, cli: Any, tmp_path: Path
+) -> None:
+    prefix, folder = tmp_path / "old", tmp_path / "model"
+    for ending in (".index", ".meta", ".data-00000-of-00002", ".data-00001-of-00002"):
+        Path(f"{prefix}{ending}").write_bytes(b"old")
+    (folder / "assets").mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"old")
+    (folder / "assets" / "old.txt").write_bytes(b"old")
+    for format, output in (("checkpoint", prefix), ("saved_model", folder)):
+        options = ["--format", format, "--output", output, "--no-check"]
+        command = ["export", exports.prefix("dense"), "--builders", exports.builders, *options]
+        refused = cli(*command)
+        assert refused.status == 2
+        assert "--overwrite" in refused.stderr
+        assert cli(*command, "--overwrite").status == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "model",
+        "old.data-00000-of-00001",
+        "old.index",
+        "old.meta",
+    ]
+    assert not (folder / "assets").exists()
