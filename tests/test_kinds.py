@@ -49,6 +49,7 @@ KINDS = {
     "3/keras-export": Kind("export/variables/variables", None, "object"),
     "3/keras-saved": Kind("model/variables/variables", None, "object"),
     "3/plain-mirrored": Kind("ckpt-1", 1, "object"),
+    "3/plain-servers": Kind("ckpt-1", 1, "object"),
     "3/plain-saved-model": Kind("export/variables/variables", None, "object"),
     "legacy/keras": Kind("ckpt-1", 1, "object"),
     "legacy/keras-callback": Kind("cp-0003.ckpt", 3, "object"),
@@ -251,3 +252,20 @@ def test_export_of_a_whole_v1_checkpoint_in_shards_takes_its_name_as_well(saved:
     name = saved.runs / "3" / "v1-shards" / "model.ckpt-3"
     outcome = cli("verify", name, "--builders", saved.builders, "--json")
     assert (outcome.status, outcome.document["verdicts"][0]["status"]) == (0, "match")
+
+
+@pytest.mark.parametrize("format", ["saved_model", "checkpoint", "frozen"])
+def test_export_of_partitions_in_every_format_is_right(saved: Saved, cli: Any, tmp_path: Path, format: str) -> None:
+    asked = {
+        "whole": (saved.prefix("3/partitioned"), tmp_path / "whole", ("--format", format)),
+        "partial": (
+            saved.prefix("3/partitioned"),
+            tmp_path / "partial",
+            ("--format", format, "--builder", "scaled", "--allow-partial"),
+        ),
+    }
+    documents = export_all(saved, cli, asked)
+    assert [documents[k]["check"]["status"] for k in asked] == ["passed", "passed"]
+    assert documents["whole"]["verdict"]["status"] == "match"
+    (row,) = documents["partial"]["verdict"]["missing"]
+    assert row == {"name": "more/scale", "shape": [4], "dtype": "float32"}

@@ -95,7 +95,7 @@ class Describe:
 class Export:
     """What is exported: the format, and the checkpoint whose weights some formats carry.
 
-    `format`: "object", "name" or "v1", as the checkpoint's contents have it.
+    `checkpoint_format`: as the checkpoint's contents have it.
     """
 
     format: str

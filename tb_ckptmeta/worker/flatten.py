@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
@@ -18,12 +19,42 @@ from tb_ckptmeta.worker.trace import Trace
 v1 = tf.compat.v1
 
 
+class Partitioned(list[Any]):
+    """A variable that a graph holds in parts, a list of which is what a `Saver` takes; `name` is the whole's.
+
+    `slices`: what each part is of it, a `SaveSliceInfoDef` (tensorflow/core/framework/variable.proto).
+    """
+
+    def __init__(self, name: str, parts: Iterable[Any], slices: Iterable[Any]) -> None:
+        super().__init__(parts)
+        self.name = name
+        self.slices = list(slices)
+
+    def join(self, values: Mapping[str, Any]) -> Any:
+        """Return the whole value, given those of the parts by their names."""
+        whole = np.zeros(tuple(self.slices[0].full_shape), self[0].dtype.base_dtype.as_numpy_dtype)
+        for part, sliced in zip(self, self.slices, strict=True):
+            ends = zip(sliced.var_offset, sliced.var_shape, strict=True)
+            whole[tuple(slice(start, start + size) for start, size in ends)] = values[part.op.name]
+        return whole
+
+
+def list_parts(variable: Any) -> list[Any]:
+    """Return the graph's variables behind one of `Flat.variables`: itself, or its parts."""
+    return variable if isinstance(variable, Partitioned) else [variable]
+
+
+def get_name(variable: Any) -> str:
+    """Return the name of one of `Flat.variables`, as a name-based checkpoint has it."""
+    return str(variable.name if isinstance(variable, Partitioned) else variable.op.name)
+
+
 @dataclass
 class Flat:
     """A plain `tf.Graph` of the forward pass.
 
     `inputs`, `outputs`: signature name -> tensor of `graph`. `variables`: index of the model's variable -> the
-    graph's variable, or the list of a partitioned one's parts: either is what a `Saver` takes.
+    graph's variable, or a `Partitioned` one: either is what a `Saver` takes.
     """
 
     graph: Any

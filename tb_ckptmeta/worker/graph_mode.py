@@ -11,7 +11,7 @@ from tb_ckptmeta.core.builder import Model, Registration
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker import keras_private
-from tb_ckptmeta.worker.flatten import Flat, find_ancestors, refuse_python_code
+from tb_ckptmeta.worker.flatten import Flat, Partitioned, find_ancestors, refuse_python_code
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.structure import name_inputs, name_outputs
 from tb_ckptmeta.worker.user_code import run_user_code
@@ -43,8 +43,8 @@ def build_in_graph(registration: Registration, arguments: Mapping[str, Any]) -> 
     variables = []
     with graph.as_default():
         joined = _join_partitions(_list_variables(graph))
-    for index, (name, (sliced, parts)) in enumerate(joined.items()):
-        first = parts[0]
+    for index, (name, (slices, parts)) in enumerate(joined.items()):
+        first, sliced = parts[0], slices[0]
         shape = first.shape if sliced is None else tf.TensorShape(sliced.full_shape)
         variables.append(
             ModelVariable(
@@ -56,7 +56,7 @@ def build_in_graph(registration: Registration, arguments: Mapping[str, Any]) -> 
                 () if sliced is None else tuple(part.op.name for part in parts),
             )
         )
-        flat.variables[index] = first if sliced is None else parts
+        flat.variables[index] = first if sliced is None else Partitioned(name, parts, slices)
     return flat, tuple(variables)
 
 
@@ -64,17 +64,19 @@ def _is_read(variable: Any, needed: Collection[str]) -> bool:
     return variable.op.name in needed or getattr(getattr(variable, "handle", None), "op", variable.op).name in needed
 
 
-def _join_partitions(variables: list[Any]) -> dict[str, tuple[Any | None, list[Any]]]:
-    """Return name -> a variable, or what a partitioned one is as a whole (a `SaveSliceInfoDef`) and its parts.
+def _join_partitions(variables: list[Any]) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Return name -> what is a slice of what, and the variables: a whole one, or the parts of a partitioned one.
 
-    A checkpoint holds a partitioned variable under one key, whole.
+    A checkpoint holds a partitioned variable under one key, whole. A slice is a `SaveSliceInfoDef`, None for a whole
+    variable.
     """
-    found: dict[str, tuple[Any | None, list[Any]]] = {}
+    found: dict[str, tuple[list[Any], list[Any]]] = {}
     for variable in variables:
         described = variable.to_proto()
         sliced = described.save_slice_info_def if described.HasField("save_slice_info_def") else None
-        name = variable.op.name if sliced is None else sliced.full_name
-        found.setdefault(name, (sliced, []))[1].append(variable)
+        slices, parts = found.setdefault(variable.op.name if sliced is None else sliced.full_name, ([], []))
+        slices.append(sliced)
+        parts.append(variable)
     return found
 
 

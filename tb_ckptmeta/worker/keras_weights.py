@@ -6,6 +6,7 @@ what loads that array. Nothing is read, and no variable changes.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from tb_ckptmeta.worker.user_code import describe_error
 _GROUP = "vars"
 # Where Keras 2.13 kept the layers of a model; Keras 3 looks there when it finds nothing else.
 _OLD_LAYERS = "_layer_checkpoint_dependencies"
+
+
+_ADDRESS = re.compile(r" object at 0x[0-9a-fA-F]+")
 
 
 class StoredArray:
@@ -76,7 +80,8 @@ def load_stand_ins(who: str, root: Any, paths: Sequence[str]) -> Loaded:
     for saveable, error in failed:
         name = getattr(saveable, "name", None) or type(saveable).__name__
         loaded.notes.append(f"{type(saveable).__name__} {name!r} does not load as it is: {describe_error(error)}")
-    loaded.notes += [str(w.message).partition("\n")[0] for w in warned if issubclass(w.category, UserWarning)]
+    texts = [str(w.message).partition("\n")[0] for w in warned if issubclass(w.category, UserWarning)]
+    loaded.notes += [_ADDRESS.sub("", text) for text in texts]  # the same model, the same notes
     return loaded
 
 

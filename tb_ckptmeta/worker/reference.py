@@ -16,7 +16,7 @@ from tb_ckptmeta.core.job import CONTENTS, INITIAL, INPUTS, OUTPUT_VALUE, REFERE
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.worker.arrays import save_arrays
 from tb_ckptmeta.worker.build import build_eagerly
-from tb_ckptmeta.worker.flatten import find_forward, find_listed
+from tb_ckptmeta.worker.flatten import find_forward, find_listed, list_parts
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.graph_mode import build_in_graph
 from tb_ckptmeta.worker.inputs import draw_inputs
@@ -137,7 +137,7 @@ def _run_in_graph(
         if held:
             v1.train.Saver(held).restore(session, job.prefix)
         steps.begin("running the reference")
-        left = [v for i in missing if variables[i].read for v in tf.nest.flatten(flat.variables[i])]
+        left = [v for i in missing if variables[i].read for v in list_parts(flat.variables[i])]
         initial = session.run({v.op.name: v for v in left})
         outputs = session.run(flat.outputs, {flat.inputs[n]: v for n, v in inputs.items()})
     _save(folder, inputs, outputs, initial)

@@ -26,6 +26,17 @@ def wider():
     return x, {"y": _dense(x, v1.fixed_size_partitioner(3), 6)}
 
 
+@builder("scaled")
+def scaled():
+    """`partitioned` with a partitioned variable that no checkpoint holds."""
+    x = v1.placeholder(tf.float32, [None, 12], name="x")
+    partitioner = v1.fixed_size_partitioner(3)
+    y = _dense(x, partitioner)
+    with v1.variable_scope("more", partitioner=partitioner):
+        scale = v1.get_variable("scale", [4], initializer=v1.random_normal_initializer(5, 1))
+    return x, {"y": y * tf.convert_to_tensor(scale)}
+
+
 def _dense(x, partitioner, units=4):
     with v1.variable_scope("net", partitioner=partitioner):
         kernel = v1.get_variable("kernel", [12, units], initializer=v1.random_normal_initializer(0, 1))

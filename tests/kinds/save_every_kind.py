@@ -4,7 +4,9 @@ Usage: python save_every_kind.py RUNS 3|legacy. RUNS/FLAVOUR/KIND/… are the ch
 RUNS/../expected/FLAVOUR-KIND.npz the outputs for RUNS/../inputs.npy.
 """
 
+import os
 import pathlib
+import socket
 import sys
 
 import every_kind
@@ -151,6 +153,35 @@ def save_plain():
     tf.saved_model.save(plain, str(folder("plain-saved-model") / "export"))
 
 
+def save_served():
+    """The variables of a `ParameterServerStrategy`, one in parts on two servers; all of them in this process."""
+
+    def find_port():
+        with socket.socket() as found:
+            found.bind(("localhost", 0))
+            return found.getsockname()[1]
+
+    addresses = {"worker": [f"localhost:{find_port()}"], "ps": [f"localhost:{find_port()}" for _ in range(2)]}
+    cluster = tf.train.ClusterSpec(addresses)
+    servers = [
+        tf.distribute.Server(cluster, job_name=job, task_index=index, protocol="grpc")
+        for job, hosts in addresses.items()
+        for index in range(len(hosts))
+    ]
+    strategy = tf.distribute.ParameterServerStrategy(
+        tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, rpc_layer="grpc"),
+        variable_partitioner=tf.distribute.experimental.partitioners.FixedShardsPartitioner(2),
+    )
+    kernel = np.random.default_rng(3).normal(size=(12, 4)).astype("float32")
+    with strategy.scope():
+        model = tf.Module()
+        model.kernel = tf.Variable(kernel)
+        model.seen = tf.Variable(tf.ones([4]), trainable=False)
+    assert len(model.kernel.variables) == len(servers) - 1
+    tf.train.Checkpoint(model=model).save(str(folder("plain-servers") / "ckpt"))
+    keep("plain-servers", x @ kernel + 1.0)
+
+
 class Stop(Exception):
     pass
 
@@ -210,6 +241,8 @@ if flavour == "3":
     save_mirrored()
     save_plain()
     save_keras_3()
+    save_served()
+    os._exit(0)  # the servers would go on
 else:
     save_objects()
     save_mirrored()
