@@ -15,7 +15,7 @@ demo: $(VENV)/.legacy $(BUNDLE)
 	$(BIN)/tb-ckptmeta demo $(DEMO) --port $(PORT)
 
 test: $(VENV)/.test $(BUNDLE) frontend-test chromium
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: lint types test
 

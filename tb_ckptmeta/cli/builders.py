@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tb_ckptmeta.cli.output import clean, print_error, print_json
-from tb_ckptmeta.cli.setup import make_workspace, require_no_duplicates
+from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.arguments import describe_signature
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 
@@ -13,8 +13,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 def list_builders(options: argparse.Namespace) -> int:
     """List the registered builders. Status 3 where a module is broken or there is none."""
     workspace = make_workspace(options)
-    builders = workspace.registry.read()
-    require_no_duplicates(builders)
+    builders = read_builders(workspace)
     for problem in builders.problems:
         print_error(problem.message, problem.details)
     if options.json:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
 from tb_ckptmeta.cli.output import Progress, clean, describe_bytes, print_error, print_json, print_verdict
-from tb_ckptmeta.cli.setup import make_workspace, require_no_duplicates
+from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.engine.deliver import check_output
@@ -22,8 +22,7 @@ def export_checkpoint(options: argparse.Namespace) -> int:
     checkpoint = get_bare_checkpoint(options.prefix)
     # Before the builders are read, which takes seconds.
     check_output(format, output, checkpoint, overwrite=options.overwrite)
-    builders = workspace.registry.read()
-    require_no_duplicates(builders)
+    builders = read_builders(workspace)
     choice = choose(workspace, builders, checkpoint, pair_bare_checkpoint(checkpoint, builders), options)
     for problem in builders.problems:
         print_error(problem.message, problem.details)

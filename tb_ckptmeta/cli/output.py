@@ -88,6 +88,10 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
+    def begin(self) -> None:
+        """Tell the title alone, where there are no steps to tell."""
+        self._show(self._title)
+
     def tell(self, steps: list[Step]) -> None:
         current = [s.name for s in steps if s.seconds is None]
         self._show(f"{self._title}: {', '.join(current)}" if current else self._title)

@@ -7,7 +7,7 @@ import os
 import sys
 
 from tb_ckptmeta.cli.output import clean, describe_bytes, print_error, print_json, print_table
-from tb_ckptmeta.cli.setup import make_workspace, require_no_duplicates
+from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.inspect import CORRUPT
 from tb_ckptmeta.engine.scan import UNREADABLE
@@ -18,8 +18,7 @@ def scan_logdir(options: argparse.Namespace) -> int:
     if not os.path.isdir(options.logdir):
         raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {options.logdir}.")
     workspace = make_workspace(options, [options.logdir])
-    builders = workspace.registry.read()
-    require_no_duplicates(builders)
+    builders = read_builders(workspace)
     checkpoints = workspace.list_checkpoints(builders)
     if options.inspect:
         checkpoints = [workspace.inspect(c).with_pairing(c.pairing) for c in checkpoints]

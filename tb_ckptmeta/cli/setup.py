@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from tb_ckptmeta.cli.output import Progress
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.registry import Builders
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
@@ -20,17 +21,21 @@ def make_workspace(options: argparse.Namespace, logdirs: Sequence[str] = ()) -> 
     return open_workspace(*logdirs, builders=options.builders, seconds=options.timeout, memory=memory)
 
 
-def find_explicit(builders: Builders) -> list[str]:
-    """Return the names of the builders that `--builders` gave, not an installed package."""
-    return [name for name, b in builders.by_name.items() if not b.spec.entry_point]
-
-
-def require_no_duplicates(builders: Builders) -> None:
-    """Refuse to go on where two builders have one name.
+def read_builders(workspace: Workspace) -> Builders:
+    """Return every builder, telling a terminal that this takes the time of TensorFlow's import.
 
     Raises:
         CkptMetaError: DUPLICATE_BUILDER.
     """
+    with Progress("Reading the builders") as progress:
+        progress.begin()
+        builders = workspace.registry.read()
     for problem in builders.problems:
         if problem.code is Code.DUPLICATE_BUILDER:
             raise CkptMetaError(problem.code, problem.message, problem.details)
+    return builders
+
+
+def find_explicit(builders: Builders) -> list[str]:
+    """Return the names of the builders that `--builders` gave, not an installed package."""
+    return [name for name, b in builders.by_name.items() if not b.spec.entry_point]

@@ -7,7 +7,7 @@ import os
 
 from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
 from tb_ckptmeta.cli.output import Progress, print_error, print_json, print_verdict
-from tb_ckptmeta.cli.setup import make_workspace, require_no_duplicates
+from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
@@ -22,8 +22,7 @@ _PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING)
 def verify_targets(options: argparse.Namespace) -> int:
     """Verify every checkpoint of the targets. Status 1 where one does not match, 3 where there is no verdict."""
     workspace = make_workspace(options)
-    builders = workspace.registry.read()
-    require_no_duplicates(builders)
+    builders = read_builders(workspace)
     if options.builder is not None:
         builders.get(options.builder)
     for problem in builders.problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ _GUARDIAN_OUTPUT = "guardian.txt"
 _POLL_SECONDS = 0.02
 _GRACE_SECONDS = 20.0
 _MOST_DETAILS = 8000
+# What TensorFlow says of every start: its log before it is set up, and the missing GPU.
+_LOG_LINE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl|To enable the following instructions:")
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,9 @@ def _explain(job: Job, folder: Path, subject: str, steps: list[Step]) -> CkptMet
             name = signal.Signals(number).name
         except ValueError:
             name = f"signal {number}"
-        return CkptMetaError(Code.BUILDER_CRASHED, f"{subject} crashed its process with {name}{doing}.", _show(output))
+        hint = " Nobody here did: when memory runs out, Linux does." if number == signal.SIGKILL else ""
+        message = f"{subject} crashed its process with {name}{doing}.{hint}"
+        return CkptMetaError(Code.BUILDER_CRASHED, message, _show(output))
     return CkptMetaError(
         Code.BUILDER_EXITED,
         f"{subject} ended its process with exit status {ending['status']}{doing}; a builder returns a model and "
@@ -218,6 +223,6 @@ def _read(path: Path) -> str:
 
 def _show(output: str) -> str:
     """Return the end of a worker's output; of the stack that its fault handler wrote, the user's frames."""
-    lines = output.strip().splitlines()
-    text = "\n".join(line for line in lines if not line.startswith((f'  File "{_OURS}', '  File "<frozen ')))
+    lines = [line for line in output.strip().splitlines() if not _LOG_LINE.match(line)]
+    text = "\n".join(line for line in lines if not line.startswith((f'  File "{_OURS}', '  File "<frozen '))).strip()
     return text if len(text) <= _MOST_DETAILS else "[…] " + text[-_MOST_DETAILS:]

@@ -15,6 +15,7 @@ Result = TypeVar("Result")
 
 _OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
 _MOST_FRAMES = 30
+_PLACES = ("Detected at node", "File ", "<stack traces", "[[", "Arguments received")
 
 
 def run_user_code(what: str, code: Code, function: Callable[[], Result]) -> Result:
@@ -50,11 +51,18 @@ def name_in_errors(what: str, name: str) -> Iterator[None]:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an exception's type and the first line of what it says, if it can say anything."""
+    """Return an exception's type and the first line of what it says, if it can say anything.
+
+    TensorFlow's begin with a heading ("Graph execution error:") and the place; then the line that says what is added.
+    """
     try:
-        text = str(error).strip().partition("\n")[0]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     except Exception:
-        text = ""
+        lines = []
+    text = lines[0] if lines else ""
+    if text.endswith(":"):
+        told = (line for line in lines[1:] if not line.startswith(_PLACES) and not line.endswith(":"))
+        text = f"{text} {next(told, '')}".strip()
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

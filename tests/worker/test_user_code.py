@@ -17,7 +17,7 @@ from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.bundle import read_contents
 from tb_ckptmeta.engine.verify import verify
-from tb_ckptmeta.worker.user_code import format_user_traceback, run_user_code
+from tb_ckptmeta.worker.user_code import describe_error, format_user_traceback, run_user_code
 
 _OURS = f"tb_ckptmeta{os.sep}worker"
 
@@ -298,3 +298,20 @@ def test_format_user_traceback_of_a_chain_keeps_the_cause_without_our_frames() -
     assert "KeyError: 'cause'" in error.details
     assert "direct cause" in error.details
     assert _OURS not in error.details
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "ValueError"),
+        ("no such file\nand more", "ValueError: no such file"),
+        (
+            "Graph execution error:\n\nDetected at node m/dense/MatMul defined at (most recent call last):\n"
+            "<stack traces unavailable>\nMatrix size-incompatible: In[0]: [2,3]\n\t [[{{node m/dense/MatMul}}]]",
+            "ValueError: Graph execution error: Matrix size-incompatible: In[0]: [2,3]",
+        ),
+        ("Exception encountered when calling Dense:", "ValueError: Exception encountered when calling Dense:"),
+    ],
+)
+def test_describe_error_says_what_stands_below_a_heading(text: str, told: str) -> None:
+    assert describe_error(ValueError(text)) == told
