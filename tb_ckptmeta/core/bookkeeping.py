@@ -94,6 +94,11 @@ def is_name_bookkeeping(
     return all(m in (None, s) for m, s in zip(owned, shape, strict=True))
 
 
+def is_array_bookkeeping(path: str) -> bool:
+    """Tell whether an array of a Keras file is the training's: its optimizer's, a metric's."""
+    return path.partition("/")[0] in _TRAINING_EDGES
+
+
 def find_bookkeeping_nodes(
     saved: ObjectGraph, tensors: Mapping[str, StoredTensor], start: int, known: Collection[int]
 ) -> set[int]:

@@ -8,7 +8,7 @@ saving). A name-based one is compared by variable name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
@@ -31,7 +31,7 @@ class Comparison:
 
     `binding`: index of a model variable -> the checkpoint key that restores it.
     `attachment`: edge names from the checkpoint's root to the model; () is the root itself. None for a
-    name-based comparison.
+    name-based comparison. `listed`: what sits there is not the model but its list of variables.
     """
 
     status: str
@@ -45,6 +45,7 @@ class Comparison:
     notes: list[str]
     binding: Mapping[int, str]
     attachment: tuple[str, ...] | None
+    listed: bool = False
 
 
 @dataclass
@@ -59,6 +60,8 @@ class _Walk:
 
 def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
     """Compare every variable of `rebuilt` with what the checkpoint holds."""
+    if contents.is_keras_file:
+        return _compare_arrays(rebuilt, contents)
     if contents.objects is not None and rebuilt.objects is not None:
         return _compare_objects(rebuilt, contents, contents.objects)
     notes = []
@@ -73,6 +76,16 @@ def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
             "If the checkpoint was saved from a tf.Graph, register the builder with graph=True."
         )
     return _compare_names(rebuilt, contents, notes)
+
+
+def _compare_arrays(rebuilt: Rebuilt, contents: Contents) -> Comparison:
+    """Compare with a file of Keras' own, by what Keras itself loads into each variable."""
+    loads = [(index, path) for index, path in rebuilt.loads if path in contents.tensors]
+    binding = {index: path for index, path in loads if index is not None}
+    beside = {path for index, path in loads if index is None}  # of a variable that no graph reads
+    left = _without(list(contents.tensors), list(binding.values()))
+    kept = [k for k in left if k in beside or bookkeeping.is_array_bookkeeping(k)]
+    return _conclude(rebuilt, contents, binding, _without(left, kept), kept, [], None)
 
 
 _MODEL_EDGES = (("model",), ("net",), ("network",))
@@ -91,6 +104,8 @@ def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Co
 
 def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> Comparison:
     walk, notes = _attach(rebuilt, contents, saved)
+    if not walk.binding and rebuilt.listed and saved.nodes[0].children.keys() >= _EXPORT_EDGES:
+        return _compare_listed(rebuilt, contents, saved)
     # Written by TensorFlow 2.0 to 2.4 beside each Keras layer: a text about it, and no state.
     configurations = {n.keys[CONFIGURATION] for n in saved.nodes if CONFIGURATION in n.keys}
     tables = [k for n in walk.nodes for a, k in saved.nodes[n].keys.items() if a not in (VALUE, CONFIGURATION)]
@@ -103,6 +118,39 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -
     left = [k for k in contents.tensors if k not in bound_keys]
     unexpected = [k for k in left if k in model_keys]
     return _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
+
+
+# What Keras' `Model.export` saves (keras/src/export/saved_model_export_archive.py): not the model, but lists of its
+# variables, and all of them once more as the exported functions have captured them.
+_LIST = "variables"
+_EXPORT_EDGES = frozenset({_LIST, "trainable_variables", "non_trainable_variables"})
+_EXPORT_COPIES = "_all_variables"
+
+
+def _compare_listed(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> Comparison:
+    """Compare with an export of Keras by the place that a variable has in the model's own list `variables`."""
+    root = saved.nodes[0].children
+    held = saved.nodes[root[_LIST]].children
+    binding: dict[int, str] = {}
+    beside = set()  # the list has it, and the graph does not read it: a seed's state, say
+    for place, index in enumerate(rebuilt.listed):
+        node = held.get(str(place))
+        key = None if node is None else saved.nodes[node].keys.get(VALUE)
+        if key is not None and index is not None:
+            binding.setdefault(index, key)
+        elif key is not None:
+            beside.add(key)
+    copies = {root[_EXPORT_COPIES]} if _EXPORT_COPIES in root else set()
+    copied = {k for start in copies for n in saved.reachable(start) for k in saved.nodes[n].keys.values()}
+    left = _without(list(contents.tensors), list(binding.values()))
+    listed = {k for n in held.values() for k in saved.nodes[n].keys.values()}
+    kept = [k for k in left if k in beside or (k in copied and k not in listed)]
+    notes = [
+        "The checkpoint is of a SavedModel that Keras exported: it holds the model's list of variables, and they were "
+        "compared by their places in it."
+    ]
+    found = _conclude(rebuilt, contents, binding, _without(left, kept), kept, notes, (_LIST,))
+    return replace(found, listed=True)
 
 
 def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> tuple[_Walk, list[str]]:

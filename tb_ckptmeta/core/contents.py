@@ -9,6 +9,8 @@ from typing import Any
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key under which `tf.train.Checkpoint` stores its serialized `TrackableObjectGraph`."""
 
+KERAS_FORMATS = frozenset({"keras-weights", "keras"})
+
 # The names of tensorflow/core/framework/types.proto, as `tf.DType.name` spells them.
 DTYPE_NAMES: Mapping[int, str] = {
     1: "float32",
@@ -102,10 +104,13 @@ class ObjectGraph:
 class Contents:
     """What one checkpoint holds.
 
-    `format`: "object" (`tf.train.Checkpoint`), "name" (V2 `Saver`) or "v1" (V1 `Saver`).
-    `tensors`: checkpoint key -> stored tensor, without the object graph's own entry.
+    `format`: "object" (`tf.train.Checkpoint`), "name" (V2 `Saver`), "v1" (V1 `Saver`), "keras-weights"
+    (`.weights.h5`) or "keras" (`.keras`).
+    `tensors`: checkpoint key -> stored tensor, without the object graph's own entry. The key of a Keras file is the
+    array's path in its HDF5.
     `objects`: the object graph, for "object" alone.
     `fingerprint`: hexadecimal SHA-256 of the index: the same keys, shapes and tensor checksums.
+    `keras`: which Keras wrote a Keras file, "3" or "legacy"; None where that does not show.
     """
 
     format: str
@@ -113,6 +118,12 @@ class Contents:
     objects: ObjectGraph | None = None
     fingerprint: str = ""
     notes: tuple[str, ...] = field(default=())
+    keras: str | None = None
+
+    @property
+    def is_keras_file(self) -> bool:
+        """Whether this is one of Keras' own files, which TensorFlow itself cannot restore."""
+        return self.format in KERAS_FORMATS
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -121,6 +132,7 @@ class Contents:
             "objects": None if self.objects is None else self.objects.as_json(),
             "fingerprint": self.fingerprint,
             "notes": list(self.notes),
+            "keras": self.keras,
         }
 
     @classmethod
@@ -132,4 +144,5 @@ class Contents:
             None if objects is None else ObjectGraph.from_json(objects),
             value["fingerprint"],
             tuple(value["notes"]),
+            value["keras"],
         )

@@ -56,6 +56,7 @@ class Code(str, Enum):
     # The installation
     TENSORFLOW_MISSING = "tensorflow_missing"
     KERAS_MISSING = "keras_missing"
+    H5PY_MISSING = "h5py_missing"
     ONNX_MISSING = "onnx_missing"
     PRIVATE_API_MOVED = "private_api_moved"
     BUSY = "busy"

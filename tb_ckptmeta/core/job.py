@@ -67,7 +67,8 @@ class Source:
     """The builder call that makes a model: what a rebuild and a check's reference have in common.
 
     `graph`: build inside a `tf.Graph`. `keras`: "3" or "legacy" where the builder says so; `keras_hint`: what
-    the checkpoint's keys show.
+    the checkpoint's keys show. `arrays`: the paths of what a Keras file holds: which variable loads which one depends
+    on all of them.
     """
 
     spec: Spec
@@ -76,10 +77,11 @@ class Source:
     graph: bool
     keras: str | None
     keras_hint: str | None
+    arrays: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Source:
-        return cls(**{**value, "spec": Spec(**value["spec"])})
+        return cls(**{**value, "spec": Spec(**value["spec"]), "arrays": tuple(value["arrays"])})
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Describe:
 class Export:
     """What is exported: the format, and the checkpoint whose weights some formats carry.
 
-    `format`: "object", "name" or "v1", as the checkpoint's contents have it.
+    `checkpoint_format`: as the checkpoint's contents have it.
     """
 
     format: str
@@ -152,7 +154,16 @@ class Check:
     limits: Limits
 
 
-Job = Describe | Rebuild | Reference | Check
+@dataclass(frozen=True)
+class ReadKeras:
+    """List the arrays of a `.weights.h5` or `.keras` file. Needs no TensorFlow, and runs no code of the file's."""
+
+    kind: ClassVar[str] = "read_keras"
+    path: str
+    limits: Limits
+
+
+Job = Describe | Rebuild | Reference | Check | ReadKeras
 
 
 def write_job(job: Job, folder: Path) -> None:
@@ -177,6 +188,8 @@ def read_job(folder: Path) -> Job:
             return Reference(source, limits, **request)
         case Check.kind:
             return Check(limits=limits, **request)
+        case ReadKeras.kind:
+            return ReadKeras(limits=limits, **request)
     raise AssertionError(request)
 
 

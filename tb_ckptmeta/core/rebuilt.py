@@ -16,6 +16,7 @@ class ModelVariable:
     `name`: its node in the flat graph for those that the graph reads, else how the model calls it.
     `shape`: None for an unknown dimension; None altogether for an unknown rank.
     `read`: the outputs depend on it.
+    `parts`: the nodes of a partitioned variable, which hold its slices; `name`, `shape` are then the whole's.
     """
 
     name: str
@@ -23,6 +24,7 @@ class ModelVariable:
     dtype: str
     trainable: bool
     read: bool
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Rebuilt:
 
     `objects`: the model's own object graph, for a model built eagerly; None for a graph-mode one.
     `owners`: node of `objects` -> index into `variables`.
+    `listed`: what a Keras model's own list `variables` holds, as indices into `variables`; None for what is not
+    among them. A Keras `Model.export` saves this list, and not the model.
+    `loads`: (index into `variables`, path) for each array of a Keras file that Keras loads; None for a variable that
+    is not among them.
     `config`: a Keras model's configuration, as its `to_json` has it, or None.
     `classes`: name scope -> class name of the layer that made it.
     `versions`: library -> version that it was rebuilt with.
@@ -44,6 +50,8 @@ class Rebuilt:
     classes: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    listed: tuple[int | None, ...] = ()
+    loads: tuple[tuple[int | None, str], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -55,6 +63,8 @@ class Rebuilt:
             "classes": dict(self.classes),
             "versions": dict(self.versions),
             "notes": list(self.notes),
+            "listed": list(self.listed),
+            "loads": [[index, path] for index, path in self.loads],
         }
 
     @classmethod
@@ -62,7 +72,9 @@ class Rebuilt:
         objects = value["objects"]
         return cls(
             tuple(
-                ModelVariable(**{**v, "shape": None if v["shape"] is None else tuple(v["shape"])})
+                ModelVariable(
+                    **{**v, "shape": None if v["shape"] is None else tuple(v["shape"]), "parts": tuple(v["parts"])}
+                )
                 for v in value["variables"]
             ),
             None if objects is None else ObjectGraph.from_json(objects),
@@ -72,4 +84,6 @@ class Rebuilt:
             value["classes"],
             value["versions"],
             tuple(value["notes"]),
+            tuple(value["listed"]),
+            tuple((index, path) for index, path in value["loads"]),
         )

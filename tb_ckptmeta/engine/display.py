@@ -12,7 +12,7 @@ from tensorboard.compat.proto import graph_pb2, node_def_pb2, types_pb2
 from tb_ckptmeta.core.compare import Comparison, compare
 from tb_ckptmeta.core.contents import DTYPE_NAMES, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.rebuilt import Rebuilt
+from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.engine.conceptual_keras import graph_from_keras_config
 from tb_ckptmeta.engine.conceptual_scopes import graph_from_scopes
 
@@ -32,8 +32,8 @@ def make_op_graph(title: str, rebuilt: Rebuilt, graph: bytes, contents: Contents
     graph_def = graph_pb2.GraphDef()
     graph_def.ParseFromString(graph)
     comparison = compare(rebuilt, contents)
-    keys = {rebuilt.variables[i].name: key for i, key in comparison.binding.items()}
-    names = {v.name for v in rebuilt.variables}
+    keys = {n: key for i, key in comparison.binding.items() for n in _list_nodes(rebuilt.variables[i])}
+    names = {n for v in rebuilt.variables for n in _list_nodes(v)}
     for node in graph_def.node:
         _drop_empty_attributes(node)
         if node.op in _VARIABLE_OPS and node.name in names:
@@ -68,6 +68,11 @@ def make_conceptual_graph(
                 raise
     _add_identity(drawn, title, _verdict_facts(compare(rebuilt, contents), facts))
     return _as_text(drawn)
+
+
+def _list_nodes(variable: ModelVariable) -> tuple[str, ...]:
+    """Return the nodes that hold a variable: several where it is partitioned."""
+    return variable.parts or (variable.name,)
 
 
 def make_error_graph(error: CkptMetaError) -> bytes:

@@ -7,9 +7,10 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from tb_ckptmeta.core.checkpoint import Checkpoint
-from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.bundle import read_contents
+from tb_ckptmeta.engine.keras_file import read_keras_contents
 from tb_ckptmeta.engine.registry import stamp
 from tb_ckptmeta.engine.scan import INCOMPLETE, UNREADABLE, check_confined
 
@@ -53,7 +54,8 @@ class Inspector:
         try:
             contents = _read(checkpoint)
         except CkptMetaError as error:
-            if error.code is not Code.UNSUPPORTED_CHECKPOINT:
+            # The others say something about this installation, and nothing about the files.
+            if error.code not in (Code.UNSUPPORTED_CHECKPOINT, Code.H5PY_MISSING, Code.WORKER_FAILED):
                 state = _STATES.get(error.code, UNREADABLE)
                 self._states[checkpoint.id] = (stamps, checkpoint.format, state, error.message)
             raise
@@ -74,9 +76,9 @@ class Inspector:
 
 
 def find_keras(contents: Contents) -> str | None:
-    """Return which Keras wrote an object-based checkpoint, as its edges show: "3", "legacy" or None."""
+    """Return which Keras wrote a checkpoint: "3", "legacy" or None. Of an object-based one, its edges show it."""
     if contents.objects is None:
-        return None
+        return contents.keras
     edges = {name for node in contents.objects.nodes for name in node.children}
     if edges & _KERAS_3_EDGES:
         return "3"
@@ -95,12 +97,8 @@ def _read(checkpoint: Checkpoint) -> Contents:
             Code.CHECKPOINT_UNREADABLE, f"Checkpoint {checkpoint.name} cannot be read: {checkpoint.problem}"
         )
     check_confined(checkpoint)
-    if checkpoint.format in ("keras", "keras-weights"):
-        raise CkptMetaError(
-            Code.UNSUPPORTED_CHECKPOINT,
-            f"{checkpoint.name} is a Keras file, not a TensorFlow checkpoint; it is listed, but cannot be verified or "
-            "exported yet. Save the model with tf.train.Checkpoint(model=model) beside it.",
-        )
+    if checkpoint.format in KERAS_FORMATS:
+        return read_keras_contents(checkpoint.prefix, checkpoint.format)
     return read_contents(checkpoint.prefix)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ _SHARD = re.compile(
 )
 # A V1 checkpoint is one file without a suffix, or prefix-00000-of-00002.
 _V1_SHARD = re.compile(r"(?P<prefix>.+)-(?P<shard>\d{5})-of-(?P<count>\d{5})", re.DOTALL)
+# What `Saver.save` returns, and its restore takes, for the latter.
+_V1_PREFIX = re.compile(r"(?P<prefix>.+)-\?{5}-of-\d{5}", re.DOTALL)
 _V1_NAME = re.compile(r"(?:.*[^a-zA-Z0-9])?ckpt-\d+", re.DOTALL)
 _KERAS = (".weights.h5", ".keras")
 # A save in several shards is first written to PREFIX_temp/part-00000-of-00002.*, then merged.
@@ -39,7 +41,8 @@ _MOST_ALIASES = 16
 _STEPS = (
     re.compile(r"-(\d+)$"),  # CheckpointManager, Saver
     re.compile(r"[-_.](\d+)-\d+\.\d+(?:\.ckpt|\.weights\.h5|\.keras)?$"),  # "weights.{epoch}-{val_loss:.2f}"
-    re.compile(r"[-_.](\d+)(?:\.ckpt|\.weights\.h5|\.keras)$"),  # ModelCheckpoint("cp-{epoch:04d}.ckpt")
+    # ModelCheckpoint("cp-{epoch:04d}.ckpt"), ("epoch{epoch}.keras"), ("{epoch:02d}.weights.h5")
+    re.compile(r"(?:^|[-_.]|epoch)(\d+)(?:\.ckpt|\.weights\.h5|\.keras)$"),
 )
 
 
@@ -96,6 +99,8 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
     for pattern in (_INDEX, _SHARD):
         if (match := pattern.fullmatch(prefix)) and not match["temporary"]:
             prefix = match["prefix"]
+    if match := _V1_PREFIX.fullmatch(prefix):
+        prefix = match["prefix"]
     directory, name = os.path.split(os.path.abspath(prefix))
     folder = _read_folder(directory, os.sep, [])
     if folder is None:
@@ -103,6 +108,7 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
     for checkpoint in _list_folder(folder, ROOT_RUN, os.sep, ""):
         if checkpoint.name == name:
             path = os.path.join(directory, name).replace(os.sep, "/")
+            prefix += os.path.basename(checkpoint.prefix).removeprefix(name)
             return Checkpoint(**{**vars(checkpoint), "pattern_path": path, "id": make_id(path), "prefix": prefix})
     return None
 
@@ -257,7 +263,7 @@ def _is_v1(name: str, parts: _Parts, folder: _Folder) -> bool:
 def _make_checkpoint(
     folder: _Folder, directory: str, name: str, parts: _Parts, run: str, root: str, salt: str
 ) -> Checkpoint:
-    names, problem = _find_files(name, parts)
+    names, problem = _find_files(name, parts, {n: f.size for n, f in folder.files.items() if not f.problem})
     files = [folder.files[n] for n in names]
     state = INCOMPLETE if problem else LISTED
     unreadable = next((f.problem for f in files if f.problem), "")
@@ -268,7 +274,7 @@ def _make_checkpoint(
         id=make_id(salt + path),
         run=run,
         name=name,
-        prefix=os.path.join(directory, name),
+        prefix=os.path.join(directory, name) + ("" if problem else _find_v1_pattern(parts)),
         step=parse_step(name),
         bytes=sum(f.size for f in files),
         modified=max((f.modified for f in files), default=0.0),
@@ -281,13 +287,25 @@ def _make_checkpoint(
     )
 
 
-def _find_files(name: str, parts: _Parts) -> tuple[list[str], str]:
+def _find_v1_pattern(parts: _Parts) -> str:
+    """Return what comes behind the name of a V1 checkpoint in shards where TensorFlow is to restore it."""
+    if not parts.v1_shards or parts.index is not None:
+        return ""
+    return f"-?????-of-{_find_fullest(parts.v1_shards):05d}"
+
+
+def _find_fullest(sets: dict[int, dict[int, str]]) -> int:
+    """Return the count of shards that counts: those of an earlier save with another count may lie beside."""
+    return max(sets, key=lambda c: (len(sets[c]) / c if c else 0, c), default=0)
+
+
+def _find_files(name: str, parts: _Parts, sizes: Mapping[str, int]) -> tuple[list[str], str]:
     """Return the files of a checkpoint, and what is missing in a sentence, or an empty one."""
     if parts.whole is not None:
-        return [parts.whole], ""
+        empty = sizes.get(parts.whole) == 0 and parts.whole.endswith(_KERAS)
+        return [parts.whole], "It is empty: it is being written, or its writing was interrupted." if empty else ""
     sets = parts.v1_shards if parts.v1_shards and parts.index is None else parts.shards
-    # Shards of an earlier save with another count may lie beside: the fullest set counts.
-    count = max(sets, key=lambda c: (len(sets[c]) / c if c else 0, c), default=0)
+    count = _find_fullest(sets)
     shards = sets.get(count, {})
     names = ([parts.index] if parts.index else []) + [shards[i] for i in sorted(shards)]
     if parts.temporary and not names:

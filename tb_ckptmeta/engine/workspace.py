@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tb_ckptmeta.core.arguments import Scalar, check_arguments
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
-from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.formats import get_format
+from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Limits, Source, Spec
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.deliver import check_output, deliver
@@ -193,8 +193,11 @@ class Workspace:
         on_steps: OnSteps | None = None,
         cancelled: threading.Event | None = None,
     ) -> Exported:
-        """Export a choice into `folder`; raises as `engine.export.export`."""
-        chosen = get_format(format)
+        """Export a choice into `folder`; raises as `engine.export.export`.
+
+        Of a Keras file, a `metagraph` comes with the TensorFlow checkpoint that it restores: it is a `checkpoint`.
+        """
+        chosen = _settle_format(choice.checkpoint, format)
         contents = self._inspector.read(choice.checkpoint)
         return export(
             self._rebuilder,
@@ -225,13 +228,16 @@ class Workspace:
         """Export a choice, and let the outcome appear at `output` once its check has passed.
 
         Args:
-            output: the file; of a `saved_model` the folder, of a `checkpoint` the prefix.
+            output: the file; of a `saved_model` the folder, of a `checkpoint` the prefix. For the `metagraph` of a
+                Keras file the `.meta`, beside which its checkpoint appears.
             copy: give a `saved_model` a copy of the checkpoint's files, and no links.
 
         Raises:
             CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `engine.export.export`.
         """
-        chosen, path = get_format(format), Path(output)
+        chosen, path = _settle_format(choice.checkpoint, format), Path(output)
+        if chosen.name != format:
+            path = path.with_name(path.name.removesuffix(".meta"))
         # Said before a minute of work, and made sure of once more at its end.
         check_output(chosen, path, choice.checkpoint, overwrite=overwrite)
         with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
@@ -248,11 +254,40 @@ class Workspace:
         return Delivered(path, size, exported)
 
 
+def _settle_format(checkpoint: Checkpoint, name: str) -> Format:
+    """Return the format to export in: a MetaGraphDef alone could restore nothing from a file of Keras' own.
+
+    Raises:
+        CkptMetaError: UNKNOWN_FORMAT, also for one that does not go with the checkpoint.
+    """
+    format = get_format(name)
+    if checkpoint.format not in KERAS_FORMATS:
+        return format
+    if format.name == "metagraph-text":
+        raise CkptMetaError(
+            Code.UNKNOWN_FORMAT,
+            f"{checkpoint.name} is a file of Keras' own, from which no MetaGraphDef restores; it is exported with a "
+            "TensorFlow checkpoint of the same weights, in a binary .meta: ask for metagraph or checkpoint.",
+        )
+    return get_format("checkpoint") if format.name == "metagraph" else format
+
+
 def _make_source(choice: Choice, contents: Contents) -> Source:
     description = choice.builder.description
-    graph = description.graph if description.graph is not None else contents.format != "object"
+    if contents.is_keras_file:
+        graph = False
+    elif description.graph is not None:
+        graph = description.graph
+    else:
+        graph = contents.format != "object"
     return Source(
-        choice.builder.spec, description.name, choice.arguments, graph, description.keras, find_keras(contents)
+        choice.builder.spec,
+        description.name,
+        choice.arguments,
+        graph,
+        description.keras,
+        find_keras(contents),
+        tuple(contents.tensors) if contents.is_keras_file else (),
     )
 
 

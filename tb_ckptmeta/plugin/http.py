@@ -38,6 +38,7 @@ STATUSES: Mapping[Code, int] = {
     Code.WORKER_FAILED: 500,
     Code.TENSORFLOW_MISSING: 501,
     Code.KERAS_MISSING: 501,
+    Code.H5PY_MISSING: 501,
     Code.ONNX_MISSING: 501,
     Code.PRIVATE_API_MOVED: 501,
     Code.BUSY: 503,

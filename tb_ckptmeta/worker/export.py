@@ -8,11 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from tb_ckptmeta.core.contents import KERAS_FORMATS
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import STEM, get_format
-from tb_ckptmeta.core.job import EXPORT, Export
-from tb_ckptmeta.worker.flatten import Flat
+from tb_ckptmeta.core.job import EXPORT, TEMPORARY, Export
+from tb_ckptmeta.worker.flatten import Flat, Partitioned, get_name, list_parts
 from tb_ckptmeta.worker.frozen import freeze
+from tb_ckptmeta.worker.keras_weights import read_values
 from tb_ckptmeta.worker.metagraph import as_text, make_metagraph
 from tb_ckptmeta.worker.onnx import make_onnx, require_tf2onnx
 from tb_ckptmeta.worker.saved_model import VARIABLES, add_initializer, make_saved_model
@@ -49,19 +51,23 @@ def write_export(
         initializer = add_initializer(flat, set(bound))
         meta_graph = make_metagraph(flat, bound, provenance)
         (target / "saved_model.pb").write_bytes(_serialize(make_saved_model(meta_graph, initializer)))
-        linked = bool(bound) and job.checkpoint_format != "v1"
+        linked = bool(bound) and job.checkpoint_format in ("object", "name")
         if bound and not linked:  # a loader looks for a V2 checkpoint's index
             (target / VARIABLES).parent.mkdir()
-            _copy(job, {key: key for key in bound.values()}, target / VARIABLES)
+            _copy(job, {key: key for key in bound.values()}, target / VARIABLES, folder)
     elif job.format == "checkpoint":
-        _write_checkpoint(job, flat, bound, provenance, target / STEM)
+        _write_checkpoint(job, flat, bound, provenance, target / STEM, folder)
     else:
         if job.format == "onnx":
             require_tf2onnx()
         _require_room(flat, bound, job.format)
         meta_graph = make_metagraph(flat, bound, provenance)
         operations = [t.op.name for t in (*flat.inputs.values(), *flat.outputs.values())]
-        graph_def = freeze(meta_graph, job.prefix, len(bound) < len(flat.variables), operations)
+        prefix = job.prefix
+        if job.checkpoint_format in KERAS_FORMATS and bound:
+            prefix = str(folder / TEMPORARY / "weights")
+            _copy(job, {key: key for key in bound.values()}, Path(prefix), folder)
+        graph_def = freeze(meta_graph, prefix, len(bound) < len(flat.variables), operations)
         if job.format == "onnx":
             file.write_bytes(make_onnx(graph_def, _name_tensors(flat.inputs), _name_tensors(flat.outputs), STEM))
         else:
@@ -70,31 +76,39 @@ def write_export(
 
 
 def _write_checkpoint(
-    job: Export, flat: Flat, bound: Mapping[int, str], provenance: Mapping[str, Any], prefix: Path
+    job: Export, flat: Flat, bound: Mapping[int, str], provenance: Mapping[str, Any], prefix: Path, folder: Path
 ) -> None:
     """Write a checkpoint whose keys are the variables' names, as `tf.compat.v1.train.Saver` does, with its `.meta`."""
-    names = {i: variable.op.name for i, variable in flat.variables.items()}
+    names = {i: get_name(variable) for i, variable in flat.variables.items()}
     content = _serialize(make_metagraph(flat, names, provenance))
     if names:
-        _copy(job, {names[i]: key for i, key in bound.items()}, prefix, _compute_initial(flat, bound))
+        _copy(job, {names[i]: key for i, key in bound.items()}, prefix, folder, _compute_initial(flat, bound))
     prefix.with_name(prefix.name + ".meta").write_bytes(content)
 
 
-def _copy(job: Export, keys: Mapping[str, str], prefix: Path, more: Mapping[str, Any] | None = None) -> None:
+def _copy(
+    job: Export, keys: Mapping[str, str], prefix: Path, folder: Path, more: Mapping[str, Any] | None = None
+) -> None:
+    """Write a checkpoint of the weights: `keys` is new name -> key of the original, `more` is name -> value."""
     writer = CheckpointWriter(str(prefix))
-    copy_tensors(job.prefix, keys, writer)
+    if job.checkpoint_format in KERAS_FORMATS:
+        write_arrays(read_values(job.prefix, keys, folder / TEMPORARY), writer)
+    else:
+        copy_tensors(job.prefix, keys, writer)
     write_arrays((more or {}).items(), writer)
     writer.finish()
 
 
 def _compute_initial(flat: Flat, bound: Mapping[int, str]) -> dict[str, Any]:
     """Return name -> the value that the builder's own initializer gives a variable that nothing restores."""
-    unbound = {v.op.name: v for i, v in flat.variables.items() if i not in bound}
+    unbound = [v for i, v in flat.variables.items() if i not in bound]
+    parts = {part.op.name: part for v in unbound for part in list_parts(v)}
     if not unbound:
         return {}
     with flat.graph.as_default(), v1.Session(graph=flat.graph) as session:
-        session.run([v.initializer for v in unbound.values()])
-        return dict(session.run({name: v.read_value() for name, v in unbound.items()}))
+        session.run([part.initializer for part in parts.values()])
+        values = session.run({name: part.read_value() for name, part in parts.items()})
+    return {get_name(v): v.join(values) if isinstance(v, Partitioned) else values[v.op.name] for v in unbound}
 
 
 def _name_tensors(tensors: Mapping[str, Any]) -> dict[str, str]:
@@ -120,7 +134,8 @@ def _require_room(flat: Flat, bound: Mapping[int, str], format: str) -> None:
     """
     size = sum(
         (v.shape.num_elements() or 0) * v.dtype.base_dtype.size
-        for v in flat.variables.values()
+        for variable in flat.variables.values()
+        for v in list_parts(variable)
         if v.shape.rank is not None
     )
     if size > MESSAGE_BYTES:

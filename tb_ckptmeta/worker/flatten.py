@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
@@ -13,11 +14,41 @@ from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker.objects import ModelObjects
 from tb_ckptmeta.worker.randomness import describe_random, find_random
 from tb_ckptmeta.worker.structure import Leaf, as_op_name
-from tb_ckptmeta.worker.tensorflow_private import create_resource, initialize_resource
+from tb_ckptmeta.worker.tensorflow_private import create_resource, find_variable, initialize_resource
 from tb_ckptmeta.worker.trace import Trace
 from tb_ckptmeta.worker.vocabulary import replace_in_graph_def
 
 v1 = tf.compat.v1
+
+
+class Partitioned(list[Any]):
+    """A variable that a graph holds in parts, a list of which is what a `Saver` takes; `name` is the whole's.
+
+    `slices`: what each part is of it, a `SaveSliceInfoDef` (tensorflow/core/framework/variable.proto).
+    """
+
+    def __init__(self, name: str, parts: Iterable[Any], slices: Iterable[Any]) -> None:
+        super().__init__(parts)
+        self.name = name
+        self.slices = list(slices)
+
+    def join(self, values: Mapping[str, Any]) -> Any:
+        """Return the whole value, given those of the parts by their names."""
+        whole = np.zeros(tuple(self.slices[0].full_shape), self[0].dtype.base_dtype.as_numpy_dtype)
+        for part, sliced in zip(self, self.slices, strict=True):
+            ends = zip(sliced.var_offset, sliced.var_shape, strict=True)
+            whole[tuple(slice(start, start + size) for start, size in ends)] = values[part.op.name]
+        return whole
+
+
+def list_parts(variable: Any) -> list[Any]:
+    """Return the graph's variables behind one of `Flat.variables`: itself, or its parts."""
+    return variable if isinstance(variable, Partitioned) else [variable]
+
+
+def get_name(variable: Any) -> str:
+    """Return the name of one of `Flat.variables`, as a name-based checkpoint has it."""
+    return str(variable.name if isinstance(variable, Partitioned) else variable.op.name)
 
 
 @dataclass
@@ -25,7 +56,8 @@ class Flat:
     """A plain `tf.Graph` of the forward pass.
 
     `inputs`, `outputs`: signature name -> tensor of `graph`. `variables`: index of the model's variable -> the
-    graph's variable. `leaves`: the inputs as the builder gave them.
+    graph's variable, or a `Partitioned` one: either is what a `Saver` takes. `leaves`: the inputs as the builder gave
+    them.
     """
 
     graph: Any
@@ -98,6 +130,13 @@ def find_forward(trace: Trace, objects: ModelObjects) -> Forward:
             )
         )
     return Forward(trace, graph_def, outputs, captures, tuple(variables), tuple(v for _, _, v in found), read_by)
+
+
+def find_listed(forward: Forward, listed: Iterable[Any]) -> tuple[int | None, ...]:
+    """Return where the variables of a list stand among those of a forward pass; None for one that it does not know."""
+    places = {id(variable.handle): i for i, variable in enumerate(forward.resource_variables)}
+    behind = (find_variable(variable) for variable in listed)
+    return tuple(None if variable is None else places.get(id(variable.handle)) for variable in behind)
 
 
 def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int] = ()) -> Flat:

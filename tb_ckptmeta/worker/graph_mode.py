@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -11,7 +11,7 @@ from tb_ckptmeta.core.builder import Model, Registration
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker import keras_private
-from tb_ckptmeta.worker.flatten import Flat, find_ancestors, refuse_python_code
+from tb_ckptmeta.worker.flatten import Flat, Partitioned, find_ancestors, refuse_python_code
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.randomness import describe_random, find_random
 from tb_ckptmeta.worker.structure import name_inputs, name_outputs
@@ -47,21 +47,43 @@ def build_in_graph(registration: Registration, arguments: Mapping[str, Any]) -> 
     refuse_python_code(graph_def)
     needed = find_ancestors(graph_def, [t.op.name for t in flat.outputs.values()])
     variables = []
-    for index, variable in enumerate(_list_variables(graph)):
-        shape = variable.shape
-        name = variable.op.name
-        read = name in needed or getattr(getattr(variable, "handle", None), "op", variable.op).name in needed
+    with graph.as_default():
+        joined = _join_partitions(_list_variables(graph))
+    for index, (name, (slices, parts)) in enumerate(joined.items()):
+        first, sliced = parts[0], slices[0]
+        shape = first.shape if sliced is None else tf.TensorShape(sliced.full_shape)
         variables.append(
             ModelVariable(
                 name,
                 None if shape.rank is None else tuple(shape.as_list()),
-                variable.dtype.base_dtype.name,
-                bool(variable.trainable),
-                read,
+                first.dtype.base_dtype.name,
+                bool(first.trainable),
+                any(_is_read(part, needed) for part in parts),
+                () if sliced is None else tuple(part.op.name for part in parts),
             )
         )
-        flat.variables[index] = variable
+        flat.variables[index] = first if sliced is None else Partitioned(name, parts, slices)
     return flat, tuple(variables)
+
+
+def _is_read(variable: Any, needed: Collection[str]) -> bool:
+    return variable.op.name in needed or getattr(getattr(variable, "handle", None), "op", variable.op).name in needed
+
+
+def _join_partitions(variables: list[Any]) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Return name -> what is a slice of what, and the variables: a whole one, or the parts of a partitioned one.
+
+    A checkpoint holds a partitioned variable under one key, whole. A slice is a `SaveSliceInfoDef`, None for a whole
+    variable.
+    """
+    found: dict[str, tuple[list[Any], list[Any]]] = {}
+    for variable in variables:
+        described = variable.to_proto()
+        sliced = described.save_slice_info_def if described.HasField("save_slice_info_def") else None
+        slices, parts = found.setdefault(variable.op.name if sliced is None else sliced.full_name, ([], []))
+        slices.append(sliced)
+        parts.append(variable)
+    return found
 
 
 def _list_variables(graph: Any) -> list[Any]:

@@ -23,10 +23,11 @@ from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH
 from tb_ckptmeta.worker.build import Reads, build_eagerly, create_without_weights
 from tb_ckptmeta.worker.export import write_export
-from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, flatten
+from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, find_listed, flatten
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.graph_mode import build_in_graph
-from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes
+from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes, list_variables
+from tb_ckptmeta.worker.keras_weights import find_loads
 from tb_ckptmeta.worker.load import get_builder, list_files
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.steps import Steps
@@ -109,6 +110,8 @@ def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps
             "The builder reads values of variables while it builds; what it makes of them comes from the "
             "builder's own initial values, not from the checkpoint."
         )
+    loads, loaded_notes = find_loads(f"Builder {registration.name!r}", job.source, built.root, forward)
+    notes += loaded_notes
     rebuilt = Rebuilt(
         forward.variables,
         objects.graph,
@@ -118,6 +121,8 @@ def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps
         _read_classes(built.root),
         read_versions(keras),
         tuple(notes),
+        find_listed(forward, list_variables(built.root)),
+        loads,
     )
 
     def make_flat(comparison: Comparison | None) -> Flat:

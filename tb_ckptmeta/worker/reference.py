@@ -14,14 +14,26 @@ from tb_ckptmeta.core.builder import Registration
 from tb_ckptmeta.core.compare import compare
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import CONTENTS, INITIAL, INPUTS, OUTPUT_VALUE, RANDOM_VALUE, REFERENCE, Reference
+from tb_ckptmeta.core.job import (
+    CONTENTS,
+    INITIAL,
+    INPUTS,
+    OUTPUT_VALUE,
+    RANDOM_VALUE,
+    REFERENCE,
+    TEMPORARY,
+    Reference,
+)
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.worker.arrays import save_arrays
 from tb_ckptmeta.worker.build import build_eagerly
-from tb_ckptmeta.worker.flatten import find_forward
+from tb_ckptmeta.worker.flatten import find_forward, find_listed, list_parts
+from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.graph_mode import build_in_graph
 from tb_ckptmeta.worker.hints import find_eager_hints, find_graph_hints
 from tb_ckptmeta.worker.inputs import NARROW, WIDE, draw_inputs, pack_inputs
+from tb_ckptmeta.worker.keras_private import find_flavour, list_variables
+from tb_ckptmeta.worker.keras_weights import find_loads, refuse_tricks
 from tb_ckptmeta.worker.load import get_builder
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.randomness import find_random
@@ -57,10 +69,17 @@ def _run_eagerly(
     traced = trace(f"Builder {registration.name!r}", built)
     objects = walk_objects(built.root)
     forward = find_forward(traced, objects)
-    comparison = compare(Rebuilt(forward.variables, objects.graph, objects.owners, ""), contents)
-    steps.begin("restoring with tf.train.Checkpoint")
-    if comparison.attachment is not None:
-        saved = built.root
+    listed = list_variables(built.root)
+    loads, _ = find_loads(f"Builder {registration.name!r}", job.source, built.root, forward)
+    rebuilt = Rebuilt(
+        forward.variables, objects.graph, objects.owners, "", listed=find_listed(forward, listed), loads=loads
+    )
+    comparison = compare(rebuilt, contents)
+    steps.begin("restoring with TensorFlow")
+    if contents.is_keras_file:
+        restored_by, independent = _load_weights(job, built.root, folder), True
+    elif comparison.attachment is not None:
+        saved = listed if comparison.listed else built.root
         for name in reversed(comparison.attachment):
             saved = tf.train.Checkpoint(**{name: saved})
         checkpoint = saved if isinstance(saved, tf.train.Checkpoint) else tf.train.Checkpoint(saved)
@@ -104,6 +123,23 @@ def _run_eagerly(
     return {"restored_by": restored_by, "independent": independent}
 
 
+def _load_weights(job: Reference, root: Any, folder: Path) -> str:
+    """Let Keras load a file of its own, and return what did.
+
+    Raises:
+        CkptMetaError: CHECK_FAILED where Keras refuses.
+    """
+    refuse_tricks(job.prefix, folder / TEMPORARY)
+    try:
+        # The rest of a partial export keeps its initial values, here as there.
+        root.load_weights(job.prefix, **({"skip_mismatch": True} if job.allow_partial else {}))
+    except Exception as error:
+        raise CkptMetaError(
+            Code.CHECK_FAILED, "Keras itself does not load this file into this model.", str(error)
+        ) from error
+    return f"{'keras' if find_flavour(root) == KERAS_3 else 'tf_keras'}.Model.load_weights"
+
+
 def _run_in_graph(
     job: Reference, registration: Registration, contents: Contents, folder: Path, steps: Steps
 ) -> dict[str, Any]:
@@ -119,8 +155,8 @@ def _run_in_graph(
         if held:
             v1.train.Saver(held).restore(session, job.prefix)
         steps.begin("running the reference")
-        initial = {variables[i].name: flat.variables[i] for i in missing if variables[i].read}
-        initial = session.run(initial)
+        left = [v for i in missing if variables[i].read for v in list_parts(flat.variables[i])]
+        initial = session.run({v.op.name: v for v in left})
         hints = find_graph_hints(flat.graph, flat.inputs, session)
 
         def run(inputs: dict[str, Any]) -> dict[str, Any]:

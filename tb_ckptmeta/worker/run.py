@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import RESULT, Check, Describe, Job, Rebuild, Reference, read_job
+from tb_ckptmeta.core.job import RESULT, Check, Describe, Job, ReadKeras, Rebuild, Reference, read_job
 from tb_ckptmeta.worker.flavour import settle_keras, settle_module_keras
 from tb_ckptmeta.worker.load import SEED, import_tensorflow
 from tb_ckptmeta.worker.steps import Steps
@@ -63,6 +63,10 @@ def _describe_defect(error: BaseException) -> CkptMetaError:
 def _run_job(job: Job, folder: Path, steps: Steps) -> Any:
     # Everything that imports TensorFlow is imported here, once the environment it reads is settled.
     match job:
+        case ReadKeras():
+            from tb_ckptmeta.worker.keras_file import read_keras_file
+
+            return read_keras_file(job, folder, steps)
         case Describe():
             settle_module_keras(job.spec)
         case Rebuild() | Reference():

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_ckptmeta.worker.flatten import Flat
+from tb_ckptmeta.worker.flatten import Flat, list_parts
 from tb_ckptmeta.worker.tensorflow_private import SavedModel
 
 v1 = tf.compat.v1
@@ -25,7 +25,8 @@ def add_initializer(flat: Flat, restored: set[int]) -> str | None:
     """Add the operation that a loader runs after the restore, for tables and variables that nothing restores."""
     with flat.graph.as_default():
         tables = v1.get_collection(v1.GraphKeys.TABLE_INITIALIZERS)
-        variables = [v.initializer for i, v in sorted(flat.variables.items()) if i not in restored]
+        left = [v for i, v in sorted(flat.variables.items()) if i not in restored]
+        variables = [part.initializer for v in left for part in list_parts(v)]
         if not tables and not variables:
             return None
         return str(tf.group(*variables, *tables, name="ckptmeta_init").name)

@@ -691,3 +691,53 @@ def test_compare_of_any_model_with_its_own_checkpoint_matches(model: Object, pat
         saved = node(**{name: saved})
     found = compare(rebuild(model), save(saved))
     assert (found.status, found.bound) == (MATCH, found.variables)
+
+
+# --- the list of variables that Keras exports
+
+
+def exported(*shapes: tuple[int, ...], copies: bool = True) -> Contents:
+    """Return what `Model.export` writes of a model with variables of these shapes."""
+    variables = [variable(*shape) for shape in shapes]
+    listed = {str(i): v for i, v in enumerate(variables)}
+    archive = node(variables=node(**listed), trainable_variables=node(**listed), non_trainable_variables=node())
+    if copies:
+        archive.children["_all_variables"] = node(**{str(i): variable(*s) for i, s in enumerate(reversed(shapes))})
+    return save(archive)
+
+
+def test_compare_with_an_export_of_keras_goes_by_the_places_in_the_models_list() -> None:
+    # Walked nearest first, the model's variables do not stand in the order of its list.
+    model = rebuild(node(a=node(kernel=variable(2, 3)), bias=variable(4)))
+    model = replace(model, listed=tuple(names_of(model).index(n) for n in ("a/kernel", "bias")))
+    found = compare(model, exported((2, 3), (4,)))
+    assert bound_keys(found, model) == {"a/kernel": "variables/0", "bias": "variables/1"}
+    assert (found.status, found.bound, found.attachment, found.listed) == ("match", 2, ("variables",), True)
+    assert keys(found.bookkeeping) == ["_all_variables/0", "_all_variables/1"]
+
+
+def test_compare_with_an_export_of_another_length_is_partial_and_lists_what_is_over() -> None:
+    model = rebuild(node(kernel=variable(2, 3), bias=variable(4)))
+    model = replace(model, listed=(0, 1))
+    found = compare(model, exported((2, 3), (4,), (5,)))
+    assert (found.status, keys(found.unexpected)) == ("partial", ["variables/2"])
+    found = compare(model, exported((2, 3)))
+    assert (found.status, names(found.missing)) == ("partial", ["bias"])
+
+
+def test_compare_with_an_export_of_other_shapes_is_a_mismatch() -> None:
+    model = rebuild(node(kernel=variable(2, 3), bias=variable(4)))
+    found = compare(replace(model, listed=(0, 1)), exported((4,), (2, 3)))
+    assert found.status == "mismatch"
+    assert [row["key"] for row in found.shape_mismatches] == ["variables/0" + VALUE, "variables/1" + VALUE]
+
+
+def test_compare_with_an_export_passes_over_what_the_list_has_and_no_graph_reads() -> None:
+    model = rebuild(node(kernel=variable(2, 3)))
+    found = compare(replace(model, listed=(None, 0)), exported((1,), (2, 3), copies=False))
+    assert (found.status, bound_keys(found, model)) == ("match", {"kernel": "variables/1"})
+    assert keys(found.bookkeeping) == ["variables/0"]
+
+
+def names_of(model: Rebuilt) -> list[str]:
+    return [v.name for v in model.variables]

@@ -18,8 +18,10 @@ from tb_ckptmeta.core.job import (
     BuilderDescription,
     Check,
     Describe,
+    Export,
     Job,
     Limits,
+    ReadKeras,
     Rebuild,
     Reference,
     Source,
@@ -39,13 +41,17 @@ DTYPE = st.sampled_from(sorted(DTYPE_NAMES.values()))
 SPEC = st.builds(Spec, TEXT, OPTIONAL_TEXT, OPTIONAL_TEXT, TEXT, st.booleans())
 LIMITS = st.builds(Limits, st.floats(0.001, 1e6), st.integers(1, 1 << 50))
 KERAS = st.sampled_from([None, "3", "legacy"])
-SOURCE = st.builds(Source, SPEC, TEXT, ARGUMENTS, st.booleans(), KERAS, KERAS)
+TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+SOURCE = st.builds(Source, SPEC, TEXT, ARGUMENTS, st.booleans(), KERAS, KERAS, TEXTS)
+NAMES = st.dictionaries(TEXT, TEXT, max_size=2)
+EXPORT = st.none() | st.builds(Export, TEXT, TEXT, TEXT)
 PROVENANCE = st.none() | st.dictionaries(TEXT, SCALAR | st.dictionaries(TEXT, SCALAR, max_size=2), max_size=3)
 JOB: st.SearchStrategy[Job] = st.one_of(
     st.builds(Describe, SPEC, LIMITS),
-    st.builds(Rebuild, SOURCE, LIMITS, st.booleans(), OPTIONAL_TEXT, st.booleans(), PROVENANCE),
+    st.builds(Rebuild, SOURCE, LIMITS, st.booleans(), EXPORT, st.booleans(), PROVENANCE),
     st.builds(Reference, SOURCE, LIMITS, TEXT, st.booleans()),
-    st.builds(Check, TEXT, TEXT, TEXT, LIMITS),
+    st.builds(Check, TEXT, TEXT, TEXT, NAMES, NAMES, LIMITS),
+    st.builds(ReadKeras, TEXT, LIMITS),
 )
 
 
@@ -99,7 +105,7 @@ def object_graphs(draw: st.DrawFn) -> ObjectGraph:
 
 OBJECTS = st.none() | object_graphs()
 NOTES = st.lists(TEXT, max_size=2).map(tuple)
-FORMAT = st.sampled_from(["object", "name", "v1"])
+FORMAT = st.sampled_from(["object", "name", "v1", "keras-weights", "keras"])
 VARIABLE = st.builds(
     ModelVariable,
     TEXT,
@@ -107,11 +113,13 @@ VARIABLE = st.builds(
     DTYPE,
     st.booleans(),
     st.booleans(),
+    TEXTS,
 )
+INDEX = st.none() | st.integers(0, 3)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.builds(Contents, FORMAT, TENSORS, OBJECTS, TEXT, NOTES))
+@given(st.builds(Contents, FORMAT, TENSORS, OBJECTS, TEXT, NOTES, KERAS))
 def test_contents_over_the_wire_is_the_same(contents: Contents) -> None:
     received = Contents.from_json(over_the_wire(contents.as_json()))
     assert received == contents
@@ -130,6 +138,8 @@ def test_contents_over_the_wire_is_the_same(contents: Contents) -> None:
         st.dictionaries(TEXT, TEXT, max_size=2),
         st.dictionaries(TEXT, TEXT, max_size=2),
         NOTES,
+        st.lists(INDEX, max_size=3).map(tuple),
+        st.lists(st.tuples(INDEX, TEXT), max_size=3).map(tuple),
     )
 )
 def test_rebuilt_over_the_wire_is_the_same(rebuilt: Rebuilt) -> None:

@@ -135,19 +135,6 @@ def test_inspector_of_an_incomplete_checkpoint_reads_nothing(runs: Path, reading
     assert "ckpt-10.index is missing" in applied.problem
 
 
-@pytest.mark.parametrize(("name", "format"), [("m.weights.h5", "keras-weights"), ("m.keras", "keras")])
-def test_inspector_of_a_keras_file_says_what_to_do_and_keeps_its_state(
-    tmp_path: Path, name: str, format: str, readings: list[str]
-) -> None:
-    (tmp_path / name).write_bytes(b"x")
-    inspector, checkpoint = Inspector(), scan(tmp_path)["."]
-    with pytest.raises(CkptMetaError, match=r"tf\.train\.Checkpoint") as caught:
-        inspector.read(checkpoint)
-    assert caught.value.code is Code.UNSUPPORTED_CHECKPOINT
-    applied = inspector.apply(checkpoint)
-    assert (applied.format, applied.state, applied.problem, readings) == (format, "listed", "", [])
-
-
 # --- when it is read again
 
 

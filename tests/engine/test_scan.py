@@ -102,8 +102,6 @@ def test_scan_of_a_checkpoint_gives_everything_that_names_show(logdir: Path) -> 
         (["model.ckpt-30", "model.ckpt-30.meta"], "model.ckpt-30"),
         (["anything", "anything.meta"], "anything"),
         (["ckpt-7"], "ckpt-7"),
-        (["ckpt-7-00000-of-00002", "ckpt-7-00001-of-00002"], "ckpt-7"),
-        (["old-00000-of-00001", "old.meta"], "old"),
         (["m.weights.h5"], "m.weights.h5"),
         (["m.keras"], "m.keras"),
         (v2("a b"), "a b"),
@@ -121,6 +119,25 @@ def test_scan_of_a_whole_layout_lists_one_checkpoint(logdir: Path, files: list[s
     assert (found.name, found.state, found.problem, found.run) == (name, "listed", "", ".")
     assert found.prefix == str(logdir / name)
     assert sorted(os.path.basename(f) for f in found.files) == sorted(f for f in files if not f.endswith(".meta"))
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "prefix"),
+    [
+        (["ckpt-7-00000-of-00002", "ckpt-7-00001-of-00002"], "ckpt-7", "ckpt-7-?????-of-00002"),
+        (["old-00000-of-00001", "old.meta"], "old", "old-?????-of-00001"),
+    ],
+)
+def test_scan_of_v1_shards_gives_the_prefix_that_tensorflow_restores(
+    logdir: Path, files: list[str], name: str, prefix: str
+) -> None:
+    touch(logdir, *files)
+    found = only(scan(logdir))
+    assert (found.name, found.state, found.prefix) == (name, "listed", str(logdir / prefix))
+    for path in (name, prefix):
+        bare = find_by_prefix(str(logdir / path))
+        assert bare is not None
+        assert (bare.name, bare.prefix) == (name, str(logdir / prefix))
 
 
 @pytest.mark.parametrize(
@@ -265,6 +282,11 @@ def test_scan_opens_no_checkpoint(logdir: Path, monkeypatch: pytest.MonkeyPatch)
         ("variables", None),
         ("model.ckpt", None),
         ("ckpt1000", None),
+        ("ckpt-12.weights.h5", 12),
+        ("epoch_3.keras", 3),
+        ("epoch3.keras", 3),
+        ("05.weights.h5", 5),
+        ("resnet50.keras", None),
         ("latest.weights.h5", None),
         ("resnet50", None),
         ("ckpt-" + "9" * 30, None),

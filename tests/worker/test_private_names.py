@@ -25,6 +25,25 @@ with keras_private.enter_scopes_once():
     print("goes on")
 """
 
+SAVING = """
+import os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+from tb_ckptmeta.worker import keras_private
+from tb_ckptmeta.core.errors import CkptMetaError
+for flavour in ("3", "legacy"):
+    print(keras_private.find_moved_saving_names(flavour))
+from keras.src.saving import saving_lib
+loads = saving_lib._load_state
+saving_lib._load_state = lambda model, store, inner_path: None
+print(keras_private.find_moved_saving_names("3"))
+del saving_lib._load_state
+print(keras_private.find_moved_saving_names("3"))
+try:
+    keras_private.load_state(None, "3", None, lambda variable, value: None)
+except CkptMetaError as error:
+    print(error.code.value, "saving_lib._load_state" in error.message)
+"""
+
 
 def test_private_names_are_there_and_a_moved_one_is_named() -> None:
     ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
@@ -34,4 +53,15 @@ def test_private_names_are_there_and_a_moved_one_is_named() -> None:
         "private_api_moved True",
         "['keras.src.backend.name_scope']",
         "goes on",
+    ]
+
+
+def test_private_names_of_loading_files_are_there_and_a_moved_one_is_named() -> None:
+    ended = subprocess.run([sys.executable, "-c", SAVING], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == [
+        "[]",
+        "[]",
+        "['keras.src.saving.saving_lib._load_state(weights_store=)']",
+        "['keras.src.saving.saving_lib._load_state']",
+        "private_api_moved True",
     ]
