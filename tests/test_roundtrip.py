@@ -188,7 +188,7 @@ def test_export_of_every_way_to_save_is_checked_against_tensorflow_itself(
     exports: dict[str, dict[str, Any]], trained: Trained, model: str
 ) -> None:
     document = exports[model]
-    assert set(document) == {"output", "format", "bytes", "verdict", "check"}
+    assert set(document) == {"output", "format", "bytes", "inputs", "outputs", "verdict", "check"}
     assert set(document["check"]) == {"status", "reference", "max_abs_difference", "tolerance", "note"}
     assert (document["output"], document["format"]) == (str(trained.meta(model)), "metagraph")
     assert document["bytes"] == trained.meta(model).stat().st_size

@@ -18,7 +18,7 @@ from tb_ckptmeta.core.formats import Format
 from tb_ckptmeta.core.job import EXPORT, INPUTS, REFERENCE, Check, Export, Rebuild, Reference, Source
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, Verdict
 from tb_ckptmeta.engine.background import call_in_background
-from tb_ckptmeta.engine.process import OnSteps, Step, run_worker
+from tb_ckptmeta.engine.process import OnSteps, Step
 from tb_ckptmeta.engine.rebuild import Rebuilder, read_artifacts, write_contents
 from tb_ckptmeta.engine.verify import verify
 
@@ -126,7 +126,9 @@ def export(
         )
         try:
             with rebuilder.slot(cancelled):
-                value = run_worker(check_job, checking, "The check", on_steps=progress.of("check"), cancelled=cancelled)
+                value = rebuilder.run_worker(
+                    check_job, checking, "The check", on_steps=progress.of("check"), cancelled=cancelled
+                )
         except CkptMetaError as error:
             # Why outputs differ often stands in the verdict: constants of the builder, say, which it drew at random.
             lines = [error.details, *(f"note: {note}" for note in verdict.notes)]
@@ -157,7 +159,7 @@ def _make_reference(
     subject = f"The check of builder {source.builder!r}"
     try:
         with rebuilder.slot(cancelled):
-            return run_worker(job, folder, subject, on_steps=progress.of("reference"), cancelled=cancelled)
+            return rebuilder.run_worker(job, folder, subject, on_steps=progress.of("reference"), cancelled=cancelled)
     except CkptMetaError as error:
         if error.code is Code.BUILDER_OUT_OF_MEMORY:
             message = f"{error.message} The check gives every weight memory; without it (--no-check) none is needed."

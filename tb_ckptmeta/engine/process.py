@@ -21,11 +21,11 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, STEPS, TEMPORARY, Job, write_job
 
 # By path, for the worker may import nothing of the caller's and the caller nothing of the worker's.
-_MAIN = Path(tb_ckptmeta.__file__).with_name("worker") / "__main__.py"
+MAIN = Path(tb_ckptmeta.__file__).with_name("worker") / "__main__.py"
 _OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
-_GUARDIAN_OUTPUT = "guardian.txt"
+GUARDIAN_OUTPUT = "guardian.txt"
 _POLL_SECONDS = 0.02
-_GRACE_SECONDS = 20.0
+GRACE_SECONDS = 20.0
 _MOST_DETAILS = 8000
 # What TensorFlow says of every start: its log before it is set up, and the missing GPU.
 _LOG_LINE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl|To enable the following instructions:")
@@ -43,6 +43,8 @@ class Step:
 
 
 OnSteps = Callable[[list[Step]], None]
+Run = Callable[..., Any]
+"""What has the signature of `run_worker`."""
 
 
 def run_worker(
@@ -65,64 +67,120 @@ def run_worker(
             BUILDER_EXITED, CANCELLED, WORKER_FAILED.
     """
     write_job(job, folder)
-    with (folder / _GUARDIAN_OUTPUT).open("wb") as guardian_output:
-        process = subprocess.Popen(
-            [sys.executable, str(_MAIN), str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=guardian_output,
-            stderr=subprocess.STDOUT,
-            env=_environment(folder),
-            # Ctrl-C in a terminal is the caller's to handle; the worker ends when the caller does.
-            start_new_session=True,
-        )
+    process = _FreshProcess(folder)
+    steps = watch_worker(process, job, folder, on_steps, cancelled)
+    return finish_worker(job, folder, subject, steps, cancelled)
+
+
+class Process:
+    """A guardian that runs; `begun` tells whether it has."""
+
+    begun = True
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended, at most so long; True when it has."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Close the lifeline, and wait for it to clean up."""
+        raise NotImplementedError
+
+
+class _FreshProcess(Process):
+    """A guardian that is started for one job."""
+
+    def __init__(self, folder: Path) -> None:
+        with (folder / GUARDIAN_OUTPUT).open("wb") as guardian_output:
+            self._process = subprocess.Popen(
+                [sys.executable, str(MAIN), str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=guardian_output,
+                stderr=subprocess.STDOUT,
+                env={**make_environment(), "TMPDIR": make_temporary(folder)},
+                # Ctrl-C in a terminal is the caller's to handle; the worker ends when the caller does.
+                start_new_session=True,
+            )
+
+    def wait(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if not self.wait(GRACE_SECONDS):
+            self._process.kill()
+            self._process.wait()
+
+
+class OtherKeras(Exception):
+    """The job needs the other Keras than the process has that its worker was forked from."""
+
+    def __init__(self, keras: str) -> None:
+        super().__init__(keras)
+        self.keras = keras
+
+
+def watch_worker(
+    process: Process, job: Job, folder: Path, on_steps: OnSteps | None, cancelled: threading.Event | None
+) -> list[Step]:
+    """Wait for the end of a worker, or bring it about, and return its steps."""
     watch = _StepWatch(folder, on_steps)
-    # The guardian keeps the limits; this is for a guardian that is itself lost.
-    deadline = time.monotonic() + job.limits.seconds + _GRACE_SECONDS
+    deadline: float | None = None
     try:
-        while process.poll() is None:
+        while not process.wait(_POLL_SECONDS):
             watch.look()
-            if cancelled is not None and cancelled.wait(_POLL_SECONDS):
+            if cancelled is not None and cancelled.is_set():
                 break
-            if cancelled is None:
-                try:
-                    process.wait(_POLL_SECONDS)
-                except subprocess.TimeoutExpired:
-                    pass
-            if time.monotonic() > deadline:
+            # The guardian keeps the limits; this is for a guardian that is itself lost.
+            if process.begun and deadline is None:
+                deadline = time.monotonic() + job.limits.seconds + GRACE_SECONDS
+            if deadline is not None and time.monotonic() > deadline:
                 break
     finally:
-        _end(process)
-    steps = watch.finish()
+        process.end()
+    return watch.finish()
+
+
+def finish_worker(job: Job, folder: Path, subject: str, steps: list[Step], cancelled: threading.Event | None) -> Any:
+    """Return the result that a worker has left, or raise what kept it from one.
+
+    Raises:
+        CkptMetaError: as `run_worker`.
+        OtherKeras: the forked worker has done nothing.
+    """
     if cancelled is not None and cancelled.is_set():
         raise CkptMetaError(Code.CANCELLED, "Cancelled.")
     result_file = folder / RESULT
     if result_file.exists():
         result = json.loads(result_file.read_text(encoding="utf-8"))
+        if "keras" in result:
+            result_file.unlink()
+            raise OtherKeras(result["keras"])
         if "error" in result:
             raise CkptMetaError.from_json(result["error"])
         return result["value"]
     raise _explain(job, folder, subject, steps)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Close the lifeline, and wait for the guardian to clean up."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def make_temporary(folder: Path) -> str:
+    """Make the worker's `TMPDIR`.
 
-
-def _environment(folder: Path) -> dict[str, str]:
-    # What TensorFlow or user code leaves there (AutoGraph writes a module for each traced function) goes with the job.
+    What TensorFlow or user code leaves there (AutoGraph writes a module for each traced function) goes with the job.
+    """
     temporary = folder / TEMPORARY
     temporary.mkdir(exist_ok=True)
+    return str(temporary)
+
+
+def make_environment() -> dict[str, str]:
+    """Return the environment of workers, but for their `TMPDIR`."""
     return {
         **os.environ,
-        "TMPDIR": str(temporary),
-        # But what TensorFlow Hub has downloaded is worth keeping, where it would keep it by itself.
+        # What TensorFlow Hub has downloaded is worth keeping, where it would keep it by itself.
         "TFHUB_CACHE_DIR": os.environ.get("TFHUB_CACHE_DIR") or os.path.join(tempfile.gettempdir(), "tfhub_modules"),
         # On the CPU: a rebuild must not disturb a training on the same machine.
         "CUDA_VISIBLE_DEVICES": "-1",
@@ -181,7 +239,7 @@ def _explain(job: Job, folder: Path, subject: str, steps: list[Step]) -> CkptMet
         return CkptMetaError(
             Code.WORKER_FAILED,
             f"{subject}: the worker process could not be watched to its end{doing}.",
-            _show(_read(folder / _GUARDIAN_OUTPUT) + output),
+            _show(_read(folder / GUARDIAN_OUTPUT) + output),
         )
     reason, number = ending["reason"], ending["signal"]
     if reason == "timeout":

@@ -17,7 +17,7 @@ from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Limits, Rebuild, Source
 from tb_ckptmeta.core.rebuilt import Rebuilt
-from tb_ckptmeta.engine.process import OnSteps, run_worker
+from tb_ckptmeta.engine.process import OnSteps, Run, run_worker
 from tb_ckptmeta.engine.registry import stamp
 
 _MOST_KEPT = 8
@@ -39,7 +39,8 @@ class Rebuilder:
     for the same worker; at most `workers` run at a time. Safe for threads.
     """
 
-    def __init__(self, limits: Limits, workers: int = 2) -> None:
+    def __init__(self, limits: Limits, workers: int = 2, run: Run = run_worker) -> None:
+        self.run_worker = run
         self._limits = limits
         self._slots = threading.BoundedSemaphore(workers)
         self._kept: OrderedDict[str, Artifacts] = OrderedDict()
@@ -104,10 +105,12 @@ class Rebuilder:
         """
         subject = f"Builder {job.source.builder!r}"
         with self.slot(cancelled):
-            value: dict[str, Any] = run_worker(job, folder, subject, on_steps=on_steps, cancelled=cancelled)
+            value: dict[str, Any] = self.run_worker(job, folder, subject, on_steps=on_steps, cancelled=cancelled)
             if "needs_allocation" in value:
                 clear_folder(folder)
-                value = run_worker(replace(job, allocate=True), folder, subject, on_steps=on_steps, cancelled=cancelled)
+                value = self.run_worker(
+                    replace(job, allocate=True), folder, subject, on_steps=on_steps, cancelled=cancelled
+                )
         return value
 
     def slot(self, cancelled: threading.Event | None = None) -> Slot:

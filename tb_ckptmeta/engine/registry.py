@@ -13,7 +13,7 @@ from typing import Any
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
-from tb_ckptmeta.engine.process import run_worker
+from tb_ckptmeta.engine.process import Run, run_worker
 
 _MOST_SECONDS = 120.0
 """How long importing a module may take, whatever a rebuild may: nothing is built yet."""
@@ -87,7 +87,8 @@ class Registry:
     the last good list of a SPEC stays, and the error shows beside it. Safe for threads.
     """
 
-    def __init__(self, specs: Sequence[Spec], limits: Limits) -> None:
+    def __init__(self, specs: Sequence[Spec], limits: Limits, run: Run = run_worker) -> None:
+        self._run = run
         self._specs = tuple(specs)
         self._limits = Limits(min(limits.seconds, _MOST_SECONDS), limits.memory)
         self._listings: dict[Spec, _Listing] = {}
@@ -154,7 +155,7 @@ class Registry:
         before = {spec.path: stamp(spec.path)} if spec.path else {}
         try:
             with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
-                value = run_worker(Describe(spec, self._limits), Path(folder), spec.given)
+                value = self._run(Describe(spec, self._limits), Path(folder), spec.given)
         except CkptMetaError as error:
             last = self._listings.get(spec, _Listing())
             # What would mend it may be a file that is not there yet: whatever changes beside it is worth another try.

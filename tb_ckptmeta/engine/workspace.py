@@ -27,6 +27,7 @@ from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
 from tb_ckptmeta.engine.scan import Logdir, ScanReport, scan_logdirs
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.verify import make_error_verdict, verify
+from tb_ckptmeta.engine.warm import Workers
 
 DEFAULT_SECONDS = 600.0
 """How long a worker may take."""
@@ -90,11 +91,25 @@ class Workspace:
     ) -> None:
         self._patience = patience
         self.logdirs = tuple(logdirs)
-        self.registry = Registry(specs, limits)
-        self._rebuilder = Rebuilder(limits)
+        self._workers = Workers()
+        self.registry = Registry(specs, limits, self._workers.run)
+        self._rebuilder = Rebuilder(limits, run=self._workers.run)
         self._inspector = Inspector()
         self._scan_lock = threading.Lock()
         self._scanned: tuple[float, ScanReport] | None = None
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes that wait for the next rebuild; one that is asked for later starts another.
+
+        They end with this process in any case.
+        """
+        self._workers.close()
 
     def scan(self, *, max_age: float = 0.0) -> ScanReport:
         """List the checkpoints as they are now, or were at most `max_age` seconds ago; without pairings."""

@@ -1,4 +1,5 @@
-"""Start one worker: `python …/worker/__main__.py FOLDER`, where the folder holds a request (see `core.job`).
+"""Start one worker: `python …/worker/__main__.py FOLDER`, where the folder holds a request (see `core.job`); or, with
+`--warm SOCKET KERAS`, a process that forks workers (see `worker.warm`).
 
 Started by path and not with `-m`, so that neither the working directory nor anything in it can stand in
 for a module. Leaves a result, the captured output and how the process ended in the folder.
@@ -12,7 +13,14 @@ import sys
 sys.path[0:1] = []
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from tb_ckptmeta.worker.guardian import guard  # noqa: E402
-
 if __name__ == "__main__":
-    guard(sys.argv[1])
+    if sys.argv[1] == "--warm":
+        import socket
+
+        from tb_ckptmeta.worker.warm import serve
+
+        serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])
+    from tb_ckptmeta.worker.guardian import guard
+
+    # What the caller keeps open for as long as it lives is our standard input.
+    guard(sys.argv[1], os.dup(0))

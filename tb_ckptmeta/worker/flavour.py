@@ -29,14 +29,14 @@ def settle_keras(source: Source) -> str:
     if flavour is None:
         # A checkpoint's keys are a hint, no demand.
         flavour = LEGACY if source.keras_hint == LEGACY and _has_legacy() else KERAS_3
-    _set_environment(flavour)
+    set_environment(flavour)
     return flavour
 
 
 def settle_module_keras(spec: Spec) -> str:
     """Decide for a whole module, for listing its builders: only what its top level runs counts."""
     flavour = read_flavour(spec, None) or KERAS_3
-    _set_environment(flavour)
+    set_environment(flavour)
     return flavour
 
 
@@ -193,7 +193,12 @@ def _dotted_names(node: ast.AST, aliases: Mapping[str, str]) -> Iterator[str]:
         yield aliases.get(node.id, node.id)
 
 
-def _set_environment(flavour: str) -> None:
+def set_environment(flavour: str) -> None:
+    """Set what TensorFlow reads at import.
+
+    Raises:
+        CkptMetaError: KERAS_MISSING.
+    """
     os.environ["TF_USE_LEGACY_KERAS"] = "1" if flavour == LEGACY else "0"
     if flavour == LEGACY and not _has_legacy():
         raise CkptMetaError(

@@ -31,10 +31,13 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def guard(folder: str) -> NoReturn:
-    """Run the request of `folder` in a forked half and write down how it ended."""
+def guard(folder: str, lifeline: int, done: int | None = None, warm: str | None = None) -> NoReturn:
+    """Run the request of `folder` in a forked half and write down how it ended.
+
+    `lifeline`: a file descriptor that is at its end when the caller has gone, or wants no more. `done`: one that is
+    kept open until then. `warm`: the Keras that TensorFlow has been imported with already.
+    """
     limits = read_job(Path(folder)).limits
-    lifeline = os.dup(0)
     read_end, write_end = os.pipe()
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
@@ -48,12 +51,13 @@ def guard(folder: str) -> NoReturn:
     if pid == 0:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for fd in (lifeline, read_end, wake_read, wake_write):
-            os.close(fd)
+        for fd in (lifeline, done, read_end, wake_read, wake_write):
+            if fd is not None:
+                os.close(fd)
         _become_worker(write_end, guardian)
         from tb_ckptmeta.worker.run import run
 
-        run(Path(folder))
+        run(Path(folder), warm)
     os.close(write_end)
     try:
         ending = _watch(pid, lifeline, read_end, wake_read, limits, Path(folder))

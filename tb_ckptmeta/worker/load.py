@@ -20,7 +20,7 @@ from tb_ckptmeta.core.job import Spec
 from tb_ckptmeta.worker.user_code import run_user_code
 
 SEED = 20240229
-_STARTED = time.time_ns()
+_started = time.time_ns()
 _OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
 
 
@@ -36,6 +36,8 @@ def import_tensorflow(seed: int = SEED) -> Any:
             "TensorFlow is not installed beside tb_ckptmeta, and a rebuild needs it: "
             'pip install "tensorboard-plugin-ckptmeta[tensorflow]", or your own build of TensorFlow.',
         )
+    global _started
+    _started = time.time_ns()
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
@@ -86,7 +88,9 @@ def list_files(spec: Spec) -> list[tuple[str, int, int]]:
     Only user code: what stands in the installed libraries does not change while TensorBoard runs, and what was
     generated for this process alone (AutoGraph's modules) is no source.
     """
-    installed = [sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed = {sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")}
+    # A venv may see those of the system, or of its user.
+    installed.update(p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages"))
     files = {spec.path} if spec.path else set()
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
@@ -103,8 +107,8 @@ def list_files(spec: Spec) -> list[tuple[str, int, int]]:
             status = os.stat(path)
         except OSError:
             continue
-        # Changed since this process began: which of the two it has imported is not known, so no stamp fits.
-        settled = status.st_mtime_ns < _STARTED
+        # Changed since this worker began: which of the two it has imported is not known, so no stamp fits.
+        settled = status.st_mtime_ns < _started
         listed.append((path, status.st_mtime_ns if settled else -1, status.st_size))
     return listed
 

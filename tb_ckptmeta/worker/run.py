@@ -20,11 +20,12 @@ from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.user_code import describe_error, format_user_traceback
 
 
-def run(folder: Path) -> NoReturn:
+def run(folder: Path, warm: str | None = None) -> NoReturn:
     """Run the request of `folder`, write its result there, and end the process.
 
-    The result is {"value": …} or {"error": {"code", "message", "details"}}. None is left where user code ended the
-    process; the guardian tells how.
+    The result is {"value": …} or {"error": {"code", "message", "details"}}; or {"keras": …} where TensorFlow has been
+    imported with one Keras (`warm`) and the request needs the other. None is left where user code ended the process;
+    the guardian tells how.
     """
     # The stack of a crash, or of a hang when the guardian asks for it, goes to the captured output.
     faulthandler.enable()
@@ -32,7 +33,11 @@ def run(folder: Path) -> NoReturn:
     sys.dont_write_bytecode = True
     job = read_job(folder)
     try:
-        result: Mapping[str, Any] = {"value": _run_job(job, folder, Steps(folder))}
+        keras = _settle(job)
+        if warm is not None and keras is not None and keras != warm:
+            result: Mapping[str, Any] = {"keras": keras}
+        else:
+            result = {"value": _run_job(job, keras, folder, Steps(folder), warm is not None)}
     except CkptMetaError as error:
         result = {"error": error.as_json()}
     except BaseException as error:
@@ -60,18 +65,24 @@ def _describe_defect(error: BaseException) -> CkptMetaError:
     )
 
 
-def _run_job(job: Job, folder: Path, steps: Steps) -> Any:
-    # Everything that imports TensorFlow is imported here, once the environment it reads is settled.
+def _settle(job: Job) -> str | None:
+    """Settle which Keras a job needs, for TensorFlow reads it at import; None where that is the same."""
     match job:
-        case ReadKeras():
-            from tb_ckptmeta.worker.keras_file import read_keras_file
-
-            return read_keras_file(job, folder, steps)
         case Describe():
-            settle_module_keras(job.spec)
+            return settle_module_keras(job.spec)
         case Rebuild() | Reference():
-            keras = settle_keras(job.source)
-    steps.begin("importing TensorFlow")
+            return settle_keras(job.source)
+    return None
+
+
+def _run_job(job: Job, keras: str | None, folder: Path, steps: Steps, warm: bool) -> Any:
+    if isinstance(job, ReadKeras):
+        from tb_ckptmeta.worker.keras_file import read_keras_file
+
+        return read_keras_file(job, folder, steps)
+    # Everything that imports TensorFlow is imported here, once the environment it reads is settled.
+    if not warm:
+        steps.begin("importing TensorFlow")
     # What a builder draws at random is not the checkpoint's: let the reference draw otherwise, and the check find out.
     import_tensorflow(SEED + 1 if isinstance(job, Reference) else SEED)
     match job:
@@ -82,6 +93,7 @@ def _run_job(job: Job, folder: Path, steps: Steps) -> Any:
         case Rebuild():
             from tb_ckptmeta.worker.rebuild import rebuild
 
+            assert keras is not None
             return rebuild(job, keras, folder, steps)
         case Reference():
             from tb_ckptmeta.worker.reference import make_reference

@@ -374,16 +374,15 @@ def test_workspace_over_a_checkpoint_that_is_deleted_after_it_was_read_says_it_h
         monkeypatch.setenv(name, value)
     prefix = copy_checkpoint(demo_runs, tmp_path / "runs" / "mlp")
     (tmp_path / "job").mkdir()
-    workspace = Workspace(
-        [Logdir("", str(tmp_path / "runs"))], parse_specs([str(sample("rivals"))]), Limits(60.0, 8 << 30)
-    )
-    [checkpoint] = workspace.list_checkpoints(workspace.registry.read())
-    assert workspace.inspect(checkpoint).state == "complete"
-    choice = workspace.choose(checkpoint, "every", {})
-    for path in prefix.parent.iterdir():
-        path.unlink()
+    specs = parse_specs([str(sample("rivals"))])
+    with Workspace([Logdir("", str(tmp_path / "runs"))], specs, Limits(60.0, 8 << 30)) as workspace:
+        [checkpoint] = workspace.list_checkpoints(workspace.registry.read())
+        assert workspace.inspect(checkpoint).state == "complete"
+        choice = workspace.choose(checkpoint, "every", {})
+        for path in prefix.parent.iterdir():
+            path.unlink()
 
-    verdict = workspace.verify(choice)
+        verdict = workspace.verify(choice)
 
     assert verdict.status == "error"
     assert verdict.error is not None

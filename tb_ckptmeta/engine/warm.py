@@ -1,0 +1,220 @@
+"""Run jobs in workers that are forked from a process that has imported TensorFlow. Runs in the caller's process.
+
+Importing TensorFlow takes seconds, a fork milliseconds. There is one such process for each of the two Keras, started
+when it is first needed. Where there is none, or it is lost, a job runs in a fresh process as it always can.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tb_ckptmeta.core.job import STEPS, Job, write_job
+from tb_ckptmeta.engine.process import (
+    GRACE_SECONDS,
+    GUARDIAN_OUTPUT,
+    MAIN,
+    OnSteps,
+    OtherKeras,
+    Process,
+    finish_worker,
+    make_environment,
+    make_temporary,
+    run_worker,
+    watch_worker,
+)
+
+KERAS_3 = "3"
+_IMPORT_SECONDS = 120.0
+"""How long importing TensorFlow may take before a fresh process is tried instead."""
+
+
+class Workers:
+    """Runs jobs, in forked workers where that is safe. Safe for threads."""
+
+    def __init__(self) -> None:
+        # A fork of a process that has used certain frameworks is not safe on macOS; and there is no /proc.
+        self._forks = sys.platform == "linux" and hasattr(socket, "send_fds")
+        self._parents: dict[str, _Parent] = {}
+        self._keras: dict[str, str] = {}  # what a SPEC or builder turned out to need
+        self._lock = threading.Lock()
+        # Also when the interpreter ends.
+        self._finalizer = weakref.finalize(self, _close, self._parents)
+
+    def run(
+        self,
+        job: Job,
+        folder: Path,
+        subject: str,
+        *,
+        on_steps: OnSteps | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Any:
+        """As `run_worker`, without the time of TensorFlow's import.
+
+        Raises:
+            CkptMetaError: as `run_worker`.
+        """
+        key = repr(getattr(job, "source", getattr(job, "spec", None)))
+        for _ in range(3 if self._forks else 0):
+            keras = self._keras.get(key, KERAS_3)
+            process = self._start(job, folder, keras)
+            if process is None:
+                break
+            steps = watch_worker(process, job, folder, on_steps, cancelled)
+            if not process.begun and not (cancelled is not None and cancelled.is_set()):
+                self._forget(keras, process.parent)
+                _clean(folder)
+                continue
+            try:
+                return finish_worker(job, folder, subject, steps, cancelled)
+            except OtherKeras as other:
+                self._keras[key] = other.keras
+                _clean(folder)
+        return run_worker(job, folder, subject, on_steps=on_steps, cancelled=cancelled)
+
+    def close(self) -> None:
+        """End what was started; jobs that run go on to their end."""
+        with self._lock:
+            _close(self._parents)
+
+    def _start(self, job: Job, folder: Path, keras: str) -> ForkedProcess | None:
+        parent = self._find_parent(keras)
+        write_job(job, folder)
+        # Told by us, for where it is waited for nobody else can.
+        (folder / STEPS).write_text(json.dumps({"name": "importing TensorFlow", "at": time.time()}) + "\n")
+        try:
+            return parent.fork(folder)
+        except OSError:
+            self._forget(keras, parent)
+            _clean(folder)
+            return None
+
+    def _find_parent(self, keras: str) -> _Parent:
+        environment = make_environment()
+        with self._lock:
+            parent = self._parents.get(keras)
+            if parent is None or parent.environment != environment or not parent.is_alive():
+                if parent is not None:
+                    parent.close()
+                parent = self._parents[keras] = _Parent(keras, environment)
+            return parent
+
+    def _forget(self, keras: str, parent: _Parent) -> None:
+        with self._lock:
+            if self._parents.get(keras) is parent:
+                del self._parents[keras]
+        parent.close()
+
+
+class _Parent:
+    """A process that has imported TensorFlow with one Keras, and our end of the line to it."""
+
+    def __init__(self, keras: str, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
+        self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, str(MAIN), "--warm", str(theirs.fileno()), keras],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=self.environment,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self._lock = threading.Lock()
+
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def fork(self, folder: Path) -> ForkedProcess:
+        """Ask for a worker in `folder`.
+
+        Raises:
+            OSError: the process is gone.
+        """
+        request = {"folder": str(folder), "temporary": make_temporary(folder), "directory": os.getcwd()}
+        message = json.dumps(request).encode("ascii")
+        lifeline_read, lifeline = os.pipe()
+        done, done_write = os.pipe()
+        output = os.open(folder / GUARDIAN_OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            with self._lock:
+                socket.send_fds(self._connection, [message], [lifeline_read, done_write, output])
+        except OSError:
+            os.close(lifeline)
+            os.close(done)
+            raise
+        finally:
+            for fd in (lifeline_read, done_write, output):
+                os.close(fd)
+        return ForkedProcess(self, lifeline, done)
+
+    def close(self) -> None:
+        """End the process; it holds nothing but what it has imported."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class ForkedProcess(Process):
+    """A guardian that is not our child: it holds one end of a pipe until it ends."""
+
+    def __init__(self, parent: _Parent, lifeline: int, done: int) -> None:
+        self.parent = parent
+        self.begun = False
+        self._lifeline: int | None = lifeline
+        self._done: int | None = done
+        self._asked = time.monotonic()
+
+    def wait(self, seconds: float) -> bool:
+        if self._done is None:
+            return True
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._done, selectors.EVENT_READ)
+            if not selector.select(seconds):
+                if self.begun or time.monotonic() - self._asked < _IMPORT_SECONDS:
+                    return False
+                self._close_done()  # it never began: somebody else must
+                return True
+        if os.read(self._done, 64):
+            self.begun = True
+            return False
+        self._close_done()
+        return True
+
+    def end(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self.begun and time.monotonic() < deadline and not self.wait(0.1):
+            pass
+        if self._done is not None:
+            self._close_done()
+
+    def _close_done(self) -> None:
+        assert self._done is not None
+        os.close(self._done)
+        self._done = None
+
+
+def _clean(folder: Path) -> None:
+    for name in (STEPS, GUARDIAN_OUTPUT):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _close(parents: dict[str, _Parent]) -> None:
+    while parents:
+        parents.popitem()[1].close()

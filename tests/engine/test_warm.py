@@ -1,0 +1,193 @@
+"""Workers that are forked from a process which has imported TensorFlow, and what happens when that is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import Describe, Limits
+from tb_ckptmeta.engine.process import run_worker
+from tb_ckptmeta.engine.specs import parse_specs
+from tb_ckptmeta.engine.warm import Workers
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker is a fresh process")
+
+# Registers a builder that is called after the process which the worker's guardian was forked from.
+_TELLS_ANCESTOR = """
+import os
+from tb_ckptmeta import builder
+
+def find_parent(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+builder(f"{find_parent(os.getppid())} {os.environ.get('TELLS')}")(lambda: None)
+"""
+
+Ask = Callable[[], tuple[int, str]]
+
+
+@pytest.fixture
+def workers(
+    quick_tensorflow: dict[str, str], monkeypatch: pytest.MonkeyPatch, leaves_nothing: Any
+) -> Iterator[Workers]:
+    for name, value in quick_tensorflow.items():
+        monkeypatch.setenv(name, value)
+    made = Workers()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(workers: Workers, tmp_path: Path) -> Callable[..., Any]:
+    """Describe a builders' module, given as text, by a forked worker."""
+    module = tmp_path / "tells.py"
+    count = iter(range(100))
+
+    def describe(code: str = _TELLS_ANCESTOR, seconds: float = 60.0, **options: Any) -> Any:
+        module.write_text(code, encoding="utf-8")
+        folder = tmp_path / f"job-{next(count)}"
+        folder.mkdir()
+        [spec] = parse_specs([str(module)])
+        how = options.pop("how", workers.run)
+        return how(Describe(spec, Limits(seconds, 8 << 30)), folder, "It", **options)
+
+    return describe
+
+
+@pytest.fixture
+def ask(run: Callable[..., Any]) -> Ask:
+    def tell() -> tuple[int, str]:
+        [builder] = run()["builders"]
+        pid, _, said = builder["name"].partition(" ")
+        return int(pid), said
+
+    return tell
+
+
+def test_workers_are_forked_from_one_process(ask: Ask) -> None:
+    pids = {ask()[0] for _ in range(3)}
+    assert len(pids) == 1
+    assert os.getpid() not in pids
+
+
+def test_run_worker_by_itself_is_started_by_the_caller(run: Callable[..., Any]) -> None:
+    [builder] = run(how=run_worker)["builders"]
+    assert builder["name"].startswith(f"{os.getpid()} ")
+
+
+def test_workers_whose_process_is_killed_go_on_with_another(ask: Ask) -> None:
+    first, _ = ask()
+    os.kill(first, signal.SIGKILL)
+    second, _ = ask()
+    assert second not in (first, os.getpid())
+
+
+def test_workers_that_wait_for_a_process_which_is_killed_go_on(ask: Ask) -> None:
+    first, _ = ask()
+    os.kill(first, signal.SIGSTOP)
+
+    def kill() -> None:
+        time.sleep(0.3)
+        os.kill(first, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    second, _ = ask()
+    thread.join()
+    assert second != first
+
+
+def test_workers_see_the_environment_of_now(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, before = ask()
+    monkeypatch.setenv("TELLS", "something new")
+    second, after = ask()
+    assert (before, after) == ("None", "something new")
+    assert first != second
+
+
+def test_workers_see_an_edited_module(run: Callable[..., Any]) -> None:
+    for name in ("one", "two"):
+        code = f"from tb_ckptmeta import builder\nbuilder({name!r})(lambda: None)\n"
+        assert [b["name"] for b in run(code)["builders"]] == [name]
+
+
+def test_workers_never_fork_a_process_with_threads_of_tensorflow(
+    ask: Ask, tmp_path: Path, quick_tensorflow: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As after an eager operation: what waits in a fork for a thread that was not copied waits for ever.
+    stub = Path(quick_tensorflow["PYTHONPATH"], "tensorflow.py").read_text(encoding="utf-8")
+    folder = tmp_path / "threaded"
+    folder.mkdir()
+    (folder / "tensorflow.py").write_text(
+        f"{stub}\nimport pathlib, threading, time\n"
+        "def grow():\n"
+        "    while not pathlib.Path(__file__).with_name('grow').exists(): time.sleep(0.01)\n"
+        "    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "    pathlib.Path(__file__).with_name('grown').touch()\n"
+        "    time.sleep(60)\n"
+        "threading.Thread(target=grow, daemon=True).start()\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    first, _ = ask()
+    assert ask()[0] == first
+    (folder / "grow").touch()
+    while not (folder / "grown").exists():
+        time.sleep(0.01)
+    (folder / "grow").unlink()
+    assert ask()[0] != first
+
+
+def test_workers_tell_how_a_forked_worker_ended(run: Callable[..., Any]) -> None:
+    with pytest.raises(CkptMetaError) as crashed:
+        run("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    assert crashed.value.code is Code.BUILDER_CRASHED
+    with pytest.raises(CkptMetaError) as late:
+        run("while True: pass\n", seconds=0.5)
+    assert late.value.code is Code.BUILDER_TIMEOUT
+    # And the next one is none the worse for it.
+    assert run()["builders"]
+
+
+def test_workers_that_are_cancelled_end_their_worker(run: Callable[..., Any], leaves_nothing: Any) -> None:
+    cancelled = threading.Event()
+    steps: list[str] = []
+
+    def look(told: list[Any]) -> None:
+        steps[:] = [s.name for s in told]
+        if "importing the builders" in steps:
+            cancelled.set()
+
+    with pytest.raises(CkptMetaError) as error:
+        run("while True: pass\n", cancelled=cancelled, on_steps=look)
+    assert error.value.code is Code.CANCELLED
+    assert steps == ["importing TensorFlow", "importing the builders"]
+
+
+def test_workers_that_are_closed_leave_no_process(workers: Workers, ask: Ask, leaves_nothing: Any) -> None:
+    pid, _ = ask()
+    assert leaves_nothing.are_alive([pid]) == [pid]
+    workers.close()
+    assert leaves_nothing.find_alive() == {}
+
+
+def test_workers_whose_tensorflow_is_broken_say_what_a_fresh_process_says(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "tensorflow.py").write_text("raise ImportError('libtensorflow.so is not for this machine')")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    with pytest.raises(CkptMetaError) as error:
+        run()
+    assert "libtensorflow.so is not for this machine" in error.value.message
