@@ -29,7 +29,7 @@ def describe(outcome: Outcome) -> str:
         return f"{head} broken"
     if outcome.error is not None:
         return f"{head} refused: {outcome.error.code.value}: {outcome.error.message}"
-    clients = " ".join(c if "error" not in o and o["within"] else f"NOT {c}" for c, o in outcome.clients.items())
+    clients = ", ".join(c if "error" not in o and o["within"] else f"NOT {c}" for c, o in outcome.clients.items())
     return (
         f"{head} {outcome.status} {outcome.bound}/{outcome.variables} of {outcome.weights} "
         f"{outcome.nodes} nodes, {_number(outcome.difference)}, {clients}, {outcome.seconds:.0f} s"
@@ -88,7 +88,7 @@ def _line(outcome: Outcome) -> str:
         hint = f"; {row.remark}" if row.remark else ""
         cells += ["", "", f"`{outcome.error.code.value}`", "", outcome.error.message + hint]
     else:
-        unread = [f"not {c}: {o['error']}" for c, o in outcome.clients.items() if "error" in o]
+        unread = [f"not {c}: `{o['error']}`" for c, o in outcome.clients.items() if "error" in o]
         cells += [f"{outcome.bound} of {outcome.variables}", f"{outcome.nodes:,}", outcome.status]
         cells += [_number(outcome.difference), ("; ".join(unread) or "all") + _random(row.random)]
     return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
@@ -104,7 +104,7 @@ def _number(value: float | None) -> str:
 
 def _versions() -> str:
     found = [f"Python {platform.python_version()}"]
-    for package in ("tensorflow", "keras", "tf_keras", "keras-hub"):
+    for package in ("tensorflow", "keras", "tf_keras", "keras-hub", "tf2onnx", "onnxruntime", "openvino"):
         try:
             found.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from carry_out import Outcome, carry_out
+from carry_out import Outcome, carry_out, find_clients
 from rows import ROWS
 from table import describe, put_into_page
 
@@ -39,7 +39,8 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """The outcomes of the rows that were selected, which are put into the page."""
     chosen = {item.callspec.params["id"] for item in request.session.items if item.get_closest_marker("corpus")}
     rows = [row for row in ROWS if row.id in chosen]
-    found = carry_out(rows, tmp_path_factory.mktemp("corpus"), lambda outcome: print(describe(outcome), flush=True))
+    folder = tmp_path_factory.mktemp("corpus")
+    found = carry_out(rows, folder, lambda outcome: print(describe(outcome), flush=True), find_clients())
     PAGE.write_text(put_into_page(PAGE.read_text(encoding="utf-8"), ROWS, found), encoding="utf-8")
     return found
 
