@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from exporting import Exporter, open_exporter
 
 HERE = Path(__file__).parent
 QUIET = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
@@ -121,21 +123,17 @@ def verdicts(saved: Saved, cli: Any) -> dict[str, dict[str, Any]]:
     return {v["checkpoint"]: v for v in outcome.document["verdicts"]}
 
 
-def export_all(saved: Saved, cli: Any, asked: dict[str, tuple[Path, Path, tuple[str, ...]]]) -> dict[str, Any]:
-    def export(request: tuple[Path, Path, tuple[str, ...]]) -> Any:
-        prefix, output, options = request
-        return cli("export", prefix, "--builders", saved.builders, "--output", output, "--json", *options)
-
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = dict(zip(asked, pool.map(export, asked.values()), strict=True))
-    assert {k: (o.status, o.stderr) for k, o in outcomes.items()} == dict.fromkeys(asked, (0, ""))
-    return {k: o.document for k, o in outcomes.items()}
+@pytest.fixture(scope="module")
+def exporter(saved: Saved) -> Iterator[Exporter]:
+    with open_exporter(saved.builders) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def exports(saved: Saved, cli: Any) -> dict[str, dict[str, Any]]:
+def exports(saved: Saved, exporter: Exporter) -> dict[str, dict[str, Any]]:
     """Every kind exported, by its document."""
-    return export_all(saved, cli, {kind: (saved.prefix(kind), saved.meta(kind), ()) for kind in KINDS})
+    documents = exporter.export_all((saved.prefix(kind), saved.meta(kind)) for kind in KINDS)
+    return dict(zip(KINDS, documents, strict=True))
 
 
 def import_exports(saved: Saved, exports: list[tuple[Path, Path, str]]) -> list[dict[str, Any]]:
@@ -218,7 +216,7 @@ def test_verify_of_a_keras_export_tells_how_it_was_compared(
 
 
 @pytest.fixture(scope="module")
-def across(saved: Saved, cli: Any, imported: Any) -> dict[str, dict[str, Any]]:
+def across(saved: Saved, exporter: Exporter, imported: Any) -> dict[str, dict[str, Any]]:
     """Exports of a partitioned checkpoint for a whole model, and the other way round: documents and outputs."""
     folder = saved.folder / "exports"
     asked: dict[str, tuple[Path, Path, tuple[str, ...]]] = {
@@ -226,9 +224,9 @@ def across(saved: Saved, cli: Any, imported: Any) -> dict[str, dict[str, Any]]:
         "3/partitioned-v1": (saved.prefix("3/partitioned-v1"), folder / "whole-v1.meta", ("--set", "parts=0")),
         "3/v2": (saved.prefix("3/v2"), folder / "parts.meta", ("--builder", "partitioned", "--set", "parts=5")),
     }
-    documents = export_all(saved, cli, asked)
+    documents = exporter.export_all((prefix, output, *options) for prefix, output, options in asked.values())
     reports = import_exports(saved, [(output, prefix, kind) for kind, (prefix, output, _) in asked.items()])
-    return {kind: {**document, **report} for (kind, document), report in zip(documents.items(), reports, strict=True)}
+    return {kind: {**document, **report} for kind, document, report in zip(asked, documents, reports, strict=True)}
 
 
 @pytest.mark.parametrize("kind", ["3/partitioned", "3/partitioned-v1", "3/v2"])
@@ -255,17 +253,14 @@ def test_export_of_a_whole_v1_checkpoint_in_shards_takes_its_name_as_well(saved:
 
 
 @pytest.mark.parametrize("format", ["saved_model", "checkpoint", "frozen"])
-def test_export_of_partitions_in_every_format_is_right(saved: Saved, cli: Any, tmp_path: Path, format: str) -> None:
-    asked = {
-        "whole": (saved.prefix("3/partitioned"), tmp_path / "whole", ("--format", format)),
-        "partial": (
-            saved.prefix("3/partitioned"),
-            tmp_path / "partial",
-            ("--format", format, "--builder", "scaled", "--allow-partial"),
-        ),
-    }
-    documents = export_all(saved, cli, asked)
-    assert [documents[k]["check"]["status"] for k in asked] == ["passed", "passed"]
-    assert documents["whole"]["verdict"]["status"] == "match"
-    (row,) = documents["partial"]["verdict"]["missing"]
-    assert row == {"name": "more/scale", "shape": [4], "dtype": "float32"}
+def test_export_of_partitions_in_every_format_is_right(
+    saved: Saved, exporter: Exporter, tmp_path: Path, format: str
+) -> None:
+    prefix = saved.prefix("3/partitioned")
+    whole = exporter.export(prefix, tmp_path / "whole", "--format", format)
+    partial = exporter.export(
+        prefix, tmp_path / "partial", "--format", format, "--builder", "scaled", "--allow-partial"
+    )
+    assert [whole["check"]["status"], partial["check"]["status"]] == ["passed", "passed"]
+    assert whole["verdict"]["status"] == "match"
+    assert partial["verdict"]["missing"] == [{"name": "more/scale", "shape": [4], "dtype": "float32"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
 from tb_ckptmeta.cli.output import Progress, clean, describe_bytes, print_error, print_json, print_verdict
@@ -13,12 +14,26 @@ from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.engine.deliver import check_output
 from tb_ckptmeta.engine.export import PASSED, CheckReport
+from tb_ckptmeta.engine.workspace import Delivered, Workspace
 
 
 def export_checkpoint(options: argparse.Namespace) -> int:
     """Export one checkpoint. Nothing stands at the output path until the check has passed."""
+    delivered, builder = deliver_export(make_workspace(options), options)
+    if options.json:
+        print_json(make_document(delivered))
+    else:
+        _print(delivered, builder, options)
+    return 0
+
+
+def deliver_export(workspace: Workspace, options: argparse.Namespace) -> tuple[Delivered, str]:
+    """Carry out what the options say, and return its outcome and the builder's name.
+
+    Raises:
+        CkptMetaError: as `Workspace.export_to` and what comes before it.
+    """
     format, output = get_format(options.format), Path(options.output)
-    workspace = make_workspace(options)
     checkpoint = get_bare_checkpoint(options.prefix)
     # Before the builders are read, which takes seconds.
     check_output(format, output, checkpoint, overwrite=options.overwrite)
@@ -37,23 +52,27 @@ def export_checkpoint(options: argparse.Namespace) -> int:
             check=not options.no_check,
             on_steps=progress.tell,
         )
-    exported, size = delivered.exported, delivered.size
-    if options.json:
-        print_json(
-            {
-                "output": str(output),
-                "format": options.format,
-                "bytes": size,
-                "inputs": dict(exported.inputs),
-                "outputs": dict(exported.outputs),
-                "verdict": exported.verdict.as_json(),
-                "check": exported.check.as_json(),
-            }
-        )
-        return 0
-    print(
-        clean(f"Exported {output} ({describe_bytes(size)}) from {options.prefix} by builder {choice.builder.name!r}.")
-    )
+    return delivered, choice.builder.name
+
+
+def make_document(delivered: Delivered) -> dict[str, Any]:
+    """Return the document of `--json`."""
+    exported = delivered.exported
+    return {
+        "output": str(delivered.path),
+        "format": exported.format.name,
+        "bytes": delivered.size,
+        "inputs": dict(exported.inputs),
+        "outputs": dict(exported.outputs),
+        "verdict": exported.verdict.as_json(),
+        "check": exported.check.as_json(),
+    }
+
+
+def _print(delivered: Delivered, builder: str, options: argparse.Namespace) -> None:
+    exported = delivered.exported
+    size = describe_bytes(delivered.size)
+    print(clean(f"Exported {delivered.path} ({size}) from {options.prefix} by builder {builder!r}."))
     if exported.verdict.status == MATCH:
         print(f"  Verdict: {exported.verdict.summary()}.")
     else:
@@ -62,13 +81,12 @@ def export_checkpoint(options: argparse.Namespace) -> int:
         print(clean(f"  Note: {note}"))
     print(f"  Check: {describe_check(exported.check)}")
     # Of the others, the signature in the file says it.
-    if options.format == "frozen":
+    if exported.format.name == "frozen":
         print(clean(f"  Inputs: {_describe_tensors(exported.inputs)}; outputs: {_describe_tensors(exported.outputs)}."))
     if exported.linked and not options.copy:
         print(
             "  Its variables are links to the checkpoint's own files, where the file system has them (--copy copies)."
         )
-    return 0
 
 
 def _describe_tensors(tensors: Mapping[str, str]) -> str:

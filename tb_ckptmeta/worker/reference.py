@@ -26,6 +26,7 @@ from tb_ckptmeta.core.job import (
 )
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.worker.arrays import save_arrays
+from tb_ckptmeta.worker.budget import count_bytes, keep_within, require_room
 from tb_ckptmeta.worker.build import build_eagerly
 from tb_ckptmeta.worker.flatten import find_forward, find_listed, list_parts
 from tb_ckptmeta.worker.flavour import KERAS_3
@@ -65,7 +66,8 @@ def _run_eagerly(
     job: Reference, registration: Registration, contents: Contents, folder: Path, steps: Steps
 ) -> dict[str, Any]:
     steps.begin("building with weights")
-    built = build_eagerly(registration, job.source.arguments)
+    with keep_within(job.limits.memory, f"The check of builder {registration.name!r}"):
+        built = build_eagerly(registration, job.source.arguments)
     traced = trace(f"Builder {registration.name!r}", built)
     objects = walk_objects(built.root)
     forward = find_forward(traced, objects)
@@ -145,6 +147,8 @@ def _run_in_graph(
 ) -> dict[str, Any]:
     steps.begin("building with weights")
     flat, variables = build_in_graph(registration, job.source.arguments)
+    sizes = [count_bytes(p.shape, p.dtype.base_dtype) for v in flat.variables.values() for p in list_parts(v)]
+    require_room(sizes, job.limits.memory, f"The check of builder {registration.name!r}")
     steps.begin("restoring with tf.compat.v1.train.Saver")
     missing = [i for i, v in enumerate(variables) if v.name not in contents.tensors]
     held = [flat.variables[i] for i in range(len(variables)) if i not in missing]
