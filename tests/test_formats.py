@@ -213,3 +213,18 @@ def test_overwriting_a_checkpoint_and_a_saved_model_replaces_them_whole(
         "old.meta",
     ]
     assert not (folder / "assets").exists()
+
+
+def test_check_whose_weights_would_not_fit_is_refused_before_it_takes_the_memory(
+    exports: Exports, cli: Any, tmp_path: Path
+) -> None:
+    output = tmp_path / "large.meta"
+    options = ["--builder", "large", "--allow-partial", "--output", output, "--memory-limit", "1"]
+    command = ["export", exports.prefix("dense"), "--builders", exports.builders, *options]
+    refused = cli(*command)
+    assert refused.status == 3
+    assert "would take 1.0 GiB of memory or more, for weights of 0.2 GiB or more are restored" in refused.stderr
+    assert "--no-check" in refused.stderr
+    assert not output.exists()
+    # Without it no weight takes memory.
+    assert cli(*command, "--no-check").status == 0

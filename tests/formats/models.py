@@ -29,6 +29,15 @@ def wider():
     return keras.Sequential(layers, name="dense")
 
 
+@builder("large")
+def large():
+    """Has weights of 305 MiB more than any checkpoint of `dense`."""
+    import keras
+
+    layers = [keras.Input([6], name="x"), *dense().layers, keras.layers.Dense(20_000_000, name="more")]
+    return keras.Sequential(layers, name="dense")
+
+
 @builder("dense", checkpoints="dense/*")
 def dense():
     import keras
