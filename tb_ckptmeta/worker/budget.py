@@ -53,8 +53,8 @@ def require_room(sizes: Iterable[int], memory: int, who: str) -> None:
         raise CkptMetaError(
             Code.BUILDER_OUT_OF_MEMORY,
             f"{who} would take {needed / 2**30:.1f} GiB of memory or more, for weights of {weights / 2**30:.1f} GiB or "
-            f"more are restored, and it may take {memory / 2**30:.3g} GiB: it was not begun. Raise the limit (--memory-limit, "
-            "for TensorBoard --ckptmeta_memory_limit).",
+            f"more are restored, and it may take {memory / 2**30:.3g} GiB: it was not begun. Raise the limit "
+            "(--memory-limit, for TensorBoard --ckptmeta_memory_limit).",
         )
 
 
