@@ -103,7 +103,7 @@ def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Co
 
 
 def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> Comparison:
-    walk, notes = _attach(rebuilt, contents, saved)
+    walk, notes, ambiguous = _attach(rebuilt, contents, saved)
     if not walk.binding and rebuilt.listed and saved.nodes[0].children.keys() >= _EXPORT_EDGES:
         return _compare_listed(rebuilt, contents, saved)
     # Written by TensorFlow 2.0 to 2.4 beside each Keras layer: a text about it, and no state.
@@ -117,7 +117,9 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -
     model_keys = {key for node in part - own for key in saved.nodes[node].keys.values()} - configurations
     left = [k for k in contents.tensors if k not in bound_keys]
     unexpected = [k for k in left if k in model_keys]
-    return _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
+    found = _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
+    # Which half of a pair, a GAN's or a target network's, is meant is not ours to guess.
+    return replace(found, status=PARTIAL) if ambiguous and found.status == MATCH else found
 
 
 # What Keras' `Model.export` saves (keras/src/export/saved_model_export_archive.py): not the model, but lists of its
@@ -153,10 +155,11 @@ def _compare_listed(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) ->
     return replace(found, listed=True)
 
 
-def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> tuple[_Walk, list[str]]:
+def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> tuple[_Walk, list[str], bool]:
     """Return the walk from the node of the checkpoint where the model binds most; the shallowest of several.
 
-    Where the model fits several nodes that hold other values equally well, a note names them.
+    Where the model fits several nodes that hold other values equally well, a note names them; the last value tells
+    whether nothing says which of them is meant.
     """
     best: _Walk | None = None
     best_score = (-1, -1)
@@ -183,14 +186,16 @@ def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> tuple[_
         # child that holds variables and is no bookkeeping; without such a child, the root.
         likely = bookkeeping.find_likely_model(saved, contents.tensors)
         if likely is not None:
-            return _walk(rebuilt, saved, saved.nodes[0].children[likely], (likely,)), []
+            return _walk(rebuilt, saved, saved.nodes[0].children[likely], (likely,)), [], False
     if not twins:
-        return best, []
+        return best, [], False
     places = ["/".join(walk.path) or "its root" for walk in (best, *twins)]
-    return best, [
+    note = (
         f"The model fits {len(places)} places of the checkpoint equally well, and was compared with the first: "
-        + _some(places)
-    ]
+        f"{_some(places)}. To say which, let the builder make them all: Model(root=tf.train.Checkpoint(NAME=model, …), "
+        "call=the one that is meant, inputs=…)."
+    )
+    return best, [note], best.path[-1:] not in ((), *_MODEL_EDGES)
 
 
 def _attachments(saved: ObjectGraph) -> Iterable[tuple[int, tuple[str, ...]]]:
@@ -265,6 +270,10 @@ def _conclude(
             bound += 1
     read = sum(v.read for v in rebuilt.variables)
     notes = [*rebuilt.notes, *contents.notes, *notes]
+    if contents.format == "keras":
+        notes.append(
+            "The configuration in the file was not read: that the layers compute what they did is the builder's word."
+        )
     if unread:
         notes.append(
             f"{len(unread)} variable(s) that the graph does not read are not in the checkpoint: {_some(unread)}"

@@ -142,7 +142,8 @@ class Check:
     """Load the export in the folder `export`, run it on INPUTS and compare with REFERENCE. No user code.
 
     `prefix`: where a MetaGraphDef's weights are restored from. `inputs`, `outputs`: signature name -> tensor name,
-    for formats that carry no signature.
+    for formats that carry no signature. `unrestored`: the variables that the verdict says nothing restores; the
+    reference may give the export values of these alone.
     """
 
     kind: ClassVar[str] = "check"
@@ -151,6 +152,7 @@ class Check:
     prefix: str
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    unrestored: tuple[str, ...]
     limits: Limits
 
 
@@ -187,7 +189,7 @@ def read_job(folder: Path) -> Job:
             source = Source.from_json(request.pop("source"))
             return Reference(source, limits, **request)
         case Check.kind:
-            return Check(limits=limits, **request)
+            return Check(limits=limits, unrestored=tuple(request.pop("unrestored")), **request)
         case ReadKeras.kind:
             return ReadKeras(limits=limits, **request)
     raise AssertionError(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 import shutil
 import zipfile
@@ -19,7 +20,9 @@ from tb_ckptmeta.core.landing import land_file, output_exists, unwritable
 
 _CHUNK = 1 << 20
 _MARK = "saved_model.pb"
-"""What tells a folder that may be replaced."""
+_SAVED_MODEL = {_MARK, "variables", "assets", "assets.extra", "fingerprint.pb", "keras_metadata.pb", "debug"}
+"""What a SavedModel's folder holds: one that holds anything else is not replaced."""
+_PART = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
 
 
 def check_output(format: Format, output: Path, checkpoint: Checkpoint, *, overwrite: bool) -> None:
@@ -34,6 +37,9 @@ def check_output(format: Format, output: Path, checkpoint: Checkpoint, *, overwr
         raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"{output} is a folder; give the path of a file.")
     own = [Path(os.path.realpath(f)) for f in checkpoint.files]
     real = Path(os.path.realpath(output))
+    if format.layout == FILE and _PART.search(output.name):
+        message = f"{output} has the name of a checkpoint's part, and could replace one. Choose another output."
+        raise CkptMetaError(Code.OUTPUT_EXISTS, message)
     if format.layout == FOLDER:
         taken = [output] if os.path.lexists(output) else []
         clash = any(real in f.parents for f in own)
@@ -153,7 +159,10 @@ def _list_files(folder: Path) -> list[Path]:
 
 
 def _deliver_folder(folder: Path, output: Path, overwrite: bool, copy: bool) -> None:
+    # Of a link, such as `current -> 3`, the folder that it leads to is written.
+    output = Path(os.path.realpath(output))
     temporary = output.with_name(f".{output.name}.{secrets.token_hex(6)}.tmp")
+    old = output.with_name(f".{output.name}.{secrets.token_hex(6)}.old")
     try:
         for path in _list_files(folder):
             target = temporary / path.relative_to(folder)
@@ -163,12 +172,14 @@ def _deliver_folder(folder: Path, output: Path, overwrite: bool, copy: bool) -> 
             if not overwrite:
                 raise output_exists(output)
             _require_saved_model(output)
-            old = output.with_name(f".{output.name}.{secrets.token_hex(6)}.old")
             output.rename(old)
+        try:
             temporary.rename(output)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.rename(output)
+        except OSError:
+            if old.exists():
+                old.rename(output)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise unwritable(output, error) from error
     finally:
@@ -180,18 +191,22 @@ def _deliver_prefix(folder: Path, output: Path, overwrite: bool) -> None:
     old = _find_prefixed(output)
     if old and not overwrite:
         raise output_exists(old[0])
-    for path in sorted(old, key=lambda p: p.suffix != ".index"):
-        path.unlink()
-    made: list[Path] = []
+    files = sorted(_list_files(folder), key=lambda p: p.suffix == ".index")
+    targets = [output.with_name(output.name + p.name.removeprefix(STEM)) for p in files]
+    hidden = [t.with_name(f".{t.name}.{secrets.token_hex(6)}.tmp") for t in targets]
     try:
-        for path in sorted(_list_files(folder), key=lambda p: p.suffix == ".index"):
-            target = output.with_name(output.name + path.name.removeprefix(STEM))
-            land_file(path, target, overwrite=False)
-            made.append(target)
-    except BaseException:
-        for target in made:
-            target.unlink(missing_ok=True)
-        raise
+        # All that can fail for want of room comes before anything is replaced.
+        for path, temporary in zip(files, hidden, strict=True):
+            shutil.copyfile(path, temporary)
+        for path in sorted(old, key=lambda p: p.suffix != ".index"):
+            path.unlink()
+        for temporary, target in zip(hidden, targets, strict=True):
+            temporary.rename(target)
+    except OSError as error:
+        raise unwritable(output, error) from error
+    finally:
+        for temporary in hidden:
+            temporary.unlink(missing_ok=True)
 
 
 def _find_prefixed(output: Path) -> list[Path]:
@@ -213,6 +228,13 @@ def _require_saved_model(output: Path) -> None:
     if not (output / _MARK).is_file():
         raise CkptMetaError(
             Code.OUTPUT_EXISTS, f"{output} exists and is no SavedModel: it is never overwritten. Choose another output."
+        )
+    more = sorted(set(os.listdir(output)) - _SAVED_MODEL)
+    if more:
+        raise CkptMetaError(
+            Code.OUTPUT_EXISTS,
+            f"{output} holds more than a SavedModel ({', '.join(more[:3])}): it is never overwritten. Choose another "
+            "output.",
         )
 
 

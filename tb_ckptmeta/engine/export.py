@@ -31,7 +31,8 @@ class CheckReport:
     """How the check of an export went.
 
     `reference`: what restored the model that it was compared with. `max_abs_difference` over all outputs of
-    inexact types, `tolerance` the smallest of theirs; None where every output is compared for equality.
+    inexact types, `tolerance` the smallest of theirs; None where every output is compared for equality. SKIPPED also
+    where nothing could be compared: the note says why, as it does of single outputs.
     """
 
     status: str
@@ -122,6 +123,7 @@ def export(
             os.path.abspath(checkpoint.prefix),
             made["inputs"],
             made["outputs"],
+            tuple(row["name"] for row in verdict.missing),
             rebuilder.limits,
         )
         try:
@@ -173,12 +175,23 @@ def _take_over(referring: Path, checking: Path) -> None:
 
 
 def _make_report(referred: Mapping[str, Any], value: Mapping[str, Any], verdict: Verdict) -> CheckReport:
-    note = (
-        "" if verdict.status == MATCH else "Variables that nothing restores were given the same values on both sides."
-    )
+    notes = []
     if not referred["independent"]:
-        note = f"It compares only with our own binding of names to variables. {note}".strip()
-    return CheckReport(PASSED, referred["restored_by"], value["max_abs_difference"], value["tolerance"], note)
+        notes.append("It compares only with our own binding of names to variables.")
+    if verdict.status != MATCH:
+        notes.append("Variables that nothing restores were given the same values on both sides.")
+    silent = value["not_compared"]
+    notes += [f"Output {name!r} was not compared, but for its shape and type: {why}." for name, why in silent.items()]
+    compared = set(value["outputs"]) - set(silent)
+    if not compared:
+        notes.insert(0, "Nothing could be compared.")
+    return CheckReport(
+        PASSED if compared else SKIPPED,
+        referred["restored_by"],
+        value["max_abs_difference"] if compared else None,
+        value["tolerance"] if compared else None,
+        " ".join(notes),
+    )
 
 
 def _refuse(verdict: Verdict, checkpoint: Checkpoint, allow_partial: bool) -> CkptMetaError:

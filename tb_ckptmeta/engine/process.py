@@ -18,7 +18,7 @@ from typing import Any
 
 import tb_ckptmeta
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, STEPS, TEMPORARY, Job, write_job
+from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, STEPS, TEMPORARY, Job, Reference, write_job
 
 # By path, for the worker may import nothing of the caller's and the caller nothing of the worker's.
 MAIN = Path(tb_ckptmeta.__file__).with_name("worker") / "__main__.py"
@@ -67,7 +67,7 @@ def run_worker(
             BUILDER_EXITED, CANCELLED, WORKER_FAILED.
     """
     write_job(job, folder)
-    process = _FreshProcess(folder)
+    process = _FreshProcess(job, folder)
     steps = watch_worker(process, job, folder, on_steps, cancelled)
     return finish_worker(job, folder, subject, steps, cancelled)
 
@@ -89,14 +89,14 @@ class Process:
 class _FreshProcess(Process):
     """A guardian that is started for one job."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, job: Job, folder: Path) -> None:
         with (folder / GUARDIAN_OUTPUT).open("wb") as guardian_output:
             self._process = subprocess.Popen(
                 [sys.executable, str(MAIN), str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=guardian_output,
                 stderr=subprocess.STDOUT,
-                env={**make_environment(), "TMPDIR": make_temporary(folder)},
+                env={**make_environment(choose_hash_seed(job)), "TMPDIR": make_temporary(folder)},
                 # Ctrl-C in a terminal is the caller's to handle; the worker ends when the caller does.
                 start_new_session=True,
             )
@@ -176,7 +176,16 @@ def make_temporary(folder: Path) -> str:
     return str(temporary)
 
 
-def make_environment() -> dict[str, str]:
+def choose_hash_seed(job: Job) -> str:
+    """Return the worker's `PYTHONHASHSEED`.
+
+    The same builder must give the same bytes, even if it walks a set. But then its order is one of many: a check's
+    reference gets another, and finds out whether it matters.
+    """
+    return "1" if isinstance(job, Reference) else "0"
+
+
+def make_environment(hash_seed: str) -> dict[str, str]:
     """Return the environment of workers, but for their `TMPDIR`."""
     return {
         **os.environ,
@@ -186,8 +195,7 @@ def make_environment() -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "-1",
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        # The same builder must give the same bytes, even if it walks a set.
-        "PYTHONHASHSEED": "0",
+        "PYTHONHASHSEED": hash_seed,
         "PYTHONIOENCODING": "utf-8:backslashreplace",
     }
 

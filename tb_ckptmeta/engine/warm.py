@@ -1,7 +1,8 @@
 """Run jobs in workers that are forked from a process that has imported TensorFlow. Runs in the caller's process.
 
 Importing TensorFlow takes seconds, a fork milliseconds. There is one such process for each of the two Keras, started
-when it is first needed. Where there is none, or it is lost, a job runs in a fresh process as it always can.
+when it is first needed, and another for references (`choose_hash_seed`). Where there is none, or it is lost, a job runs
+in a fresh process as it always can.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tb_ckptmeta.engine.process import (
     OnSteps,
     OtherKeras,
     Process,
+    choose_hash_seed,
     finish_worker,
     make_environment,
     make_temporary,
@@ -45,7 +47,7 @@ class Workers:
     def __init__(self) -> None:
         # A fork of a process that has used certain frameworks is not safe on macOS; and there is no /proc.
         self._forks = sys.platform == "linux" and hasattr(socket, "send_fds")
-        self._parents: dict[str, _Parent] = {}
+        self._parents: dict[tuple[str, str], _Parent] = {}  # by Keras and hash seed
         self._keras: dict[str, str] = {}  # what a SPEC or builder turned out to need
         self._lock = threading.Lock()
         # Also when the interpreter ends.
@@ -73,7 +75,7 @@ class Workers:
                 break
             steps = watch_worker(process, job, folder, on_steps, cancelled)
             if not process.begun and not (cancelled is not None and cancelled.is_set()):
-                self._forget(keras, process.parent)
+                self._forget(process.parent)
                 _clean(folder)
                 continue
             try:
@@ -89,31 +91,31 @@ class Workers:
             _close(self._parents)
 
     def _start(self, job: Job, folder: Path, keras: str) -> ForkedProcess | None:
-        parent = self._find_parent(keras)
+        parent = self._find_parent(keras, choose_hash_seed(job))
         write_job(job, folder)
         # Told by us, for where it is waited for nobody else can.
         (folder / STEPS).write_text(json.dumps({"name": "importing TensorFlow", "at": time.time()}) + "\n")
         try:
             return parent.fork(folder)
         except OSError:
-            self._forget(keras, parent)
+            self._forget(parent)
             _clean(folder)
             return None
 
-    def _find_parent(self, keras: str) -> _Parent:
-        environment = make_environment()
+    def _find_parent(self, keras: str, hash_seed: str) -> _Parent:
+        environment = make_environment(hash_seed)
         with self._lock:
-            parent = self._parents.get(keras)
+            parent = self._parents.get((keras, hash_seed))
             if parent is None or parent.environment != environment or not parent.is_alive():
                 if parent is not None:
                     parent.close()
-                parent = self._parents[keras] = _Parent(keras, environment)
+                parent = self._parents[keras, hash_seed] = _Parent(keras, environment)
             return parent
 
-    def _forget(self, keras: str, parent: _Parent) -> None:
+    def _forget(self, parent: _Parent) -> None:
         with self._lock:
-            if self._parents.get(keras) is parent:
-                del self._parents[keras]
+            for key in [key for key, known in self._parents.items() if known is parent]:
+                del self._parents[key]
         parent.close()
 
 
@@ -215,6 +217,6 @@ def _clean(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _close(parents: dict[str, _Parent]) -> None:
+def _close(parents: dict[tuple[str, str], _Parent]) -> None:
     while parents:
         parents.popitem()[1].close()

@@ -255,6 +255,9 @@ class Workspace:
             path = path.with_name(path.name.removesuffix(".meta"))
         # Said before a minute of work, and made sure of once more at its end.
         check_output(chosen, path, choice.checkpoint, overwrite=overwrite)
+        if choice.builder.spec.path and os.path.realpath(path) == os.path.realpath(choice.builder.spec.path):
+            message = f"{path} is the file that registers the builder, and is not overwritten. Choose another output."
+            raise CkptMetaError(Code.OUTPUT_EXISTS, message)
         with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
             exported = self.export(
                 choice,

@@ -22,7 +22,8 @@ OPEN_IMAGE = 64
 _WORDS = (b"a", b"model", b"of", b"words", b"", b"1", b"42", b"unseen")
 
 WIDE, NARROW = "wide", "narrow"
-"""How inputs are drawn: all that the model should take; what nearly every model takes, 0 and 1 and known words."""
+"""How inputs are drawn: all that the model should take; what nearly every model takes, known
+words, 0 and 1 and what lies between."""
 
 Array = np.ndarray[Any, Any]
 
@@ -81,6 +82,8 @@ def _draw(
     if dtype.is_complex:
         values = generator.standard_normal(sizes) + 1j * generator.standard_normal(sizes)
         return np.asarray(values).astype(dtype.as_numpy_dtype)
+    if breadth == NARROW:  # of use to square roots, logarithms and what asserts a range
+        return np.asarray(generator.uniform(0.05, 0.95, sizes)).astype(dtype.as_numpy_dtype)
     return np.asarray(generator.standard_normal(sizes)).astype(dtype.as_numpy_dtype)
 
 

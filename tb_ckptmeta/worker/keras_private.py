@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.worker.flavour import KERAS_3, LEGACY
-from tb_ckptmeta.worker.tensorflow_private import ResourceVariable, WeightlessVariable
+from tb_ckptmeta.worker.tensorflow_private import ResourceVariable
 
 _LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
 _NOT_IN_SCOPES = re.compile(r"[^A-Za-z0-9_.\\/>-]")
@@ -158,10 +158,9 @@ def load_state(
 @contextlib.contextmanager
 def _catch_assignments(flavour: str, assign: Callable[[Any, Any], None]) -> Iterator[None]:
     """Hand every `variable.assign(value)` to `assign`."""
-    if flavour == KERAS_3:
-        kinds: tuple[Any, ...] = (sys.modules["keras"].Variable,)
-    else:
-        kinds = (ResourceVariable, WeightlessVariable)
+    base = sys.modules["keras"].Variable if flavour == KERAS_3 else ResourceVariable
+    # Each kind of variable may have an `assign` of its own, and hide its base's.
+    kinds = [base, *(kind for kind in _find_subclasses(base) if "assign" in vars(kind))]
 
     def caught(self: Any, value: Any, *_: Any, **__: Any) -> Any:
         assign(self, value)
@@ -178,6 +177,12 @@ def _catch_assignments(flavour: str, assign: Callable[[Any, Any], None]) -> Iter
                 del kind.assign
             else:
                 kind.assign = before
+
+
+def _find_subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from _find_subclasses(below)
 
 
 def list_layers(model: Any) -> list[Any]:
@@ -291,13 +296,11 @@ def describe_adapted(layers: Iterable[Any]) -> list[str]:
             continue
         if kind == "Discretization" and getattr(layer, "num_bins", None) is not None:
             bins.append(layer.name)
-        # What was given as vocabulary= is the builder's anyway, as a number of units is.
-        given = getattr(getattr(layer, "_lookup_layer", layer), "input_vocabulary", None)
-        if kind in _LOOKUPS and given is None:
+        if kind in _LOOKUPS:
             words.append(layer.name)
     notes = []
     if bins:
         notes.append(f"The bins of {', '.join(bins)} come from the builder (adapt), not from the checkpoint.")
     if words:
-        notes.append(f"The vocabulary of {', '.join(words)} comes from the builder (adapt), not from the checkpoint.")
+        notes.append(f"The vocabulary of {', '.join(words)} comes from the builder, not from the checkpoint.")
     return notes

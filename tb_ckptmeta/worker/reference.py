@@ -28,6 +28,7 @@ from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.worker.arrays import save_arrays
 from tb_ckptmeta.worker.budget import count_bytes, keep_within, require_room
 from tb_ckptmeta.worker.build import build_eagerly
+from tb_ckptmeta.worker.check import find_silence
 from tb_ckptmeta.worker.flatten import find_forward, find_listed, list_parts
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.graph_mode import build_in_graph
@@ -114,13 +115,19 @@ def _run_eagerly(
         args = pack_inputs(signature, traced.leaves, inputs, dtypes)
         return dict(name_outputs(run_user_code(who, Code.CHECK_FAILED, lambda: built.call(*args))))
 
-    inputs, outputs = _run_on_drawn(lambda breadth: draw_inputs(traced.leaves, hints, breadth), run)
-    random = _confirm_random(find_random(forward.graph_def, forward.outputs), outputs, lambda: run(inputs))
     initial = {
-        forward.variables[i].name: forward.resource_variables[i]
+        forward.variables[i].name: forward.resource_variables[i].numpy()
         for i in range(len(forward.variables))
         if forward.variables[i].read and i not in comparison.binding
     }
+    state = [(v, v.numpy()) for v in forward.resource_variables if not v.trainable]
+
+    def reset() -> None:
+        for variable, value in state:
+            variable.assign(value)
+
+    inputs, outputs = _run_on_drawn(lambda breadth: draw_inputs(traced.leaves, hints, breadth), run, reset)
+    random = _confirm_random(find_random(forward.graph_def, forward.outputs), outputs, lambda: run(inputs), reset)
     _save(folder, inputs, outputs, initial, random)
     return {"restored_by": restored_by, "independent": independent}
 
@@ -169,32 +176,66 @@ def _run_in_graph(
             fetched: dict[str, Any] = run_user_code(who, Code.CHECK_FAILED, lambda: session.run(flat.outputs, feeds))
             return fetched
 
-        inputs, outputs = _run_on_drawn(lambda breadth: draw_inputs(flat.leaves, hints, breadth), run)
+        parts = [p for v in flat.variables.values() for p in list_parts(v) if not p.trainable]
+        state = session.run([p.read_value() for p in parts])
+
+        def reset() -> None:
+            for part, value in zip(parts, state, strict=True):
+                part.load(value, session)
+
+        inputs, outputs = _run_on_drawn(lambda breadth: draw_inputs(flat.leaves, hints, breadth), run, reset)
         names = {name: tensor.name for name, tensor in flat.outputs.items()}
-        random = _confirm_random(find_random(flat.graph.as_graph_def(), names), outputs, lambda: run(inputs))
+        random = _confirm_random(find_random(flat.graph.as_graph_def(), names), outputs, lambda: run(inputs), reset)
     _save(folder, inputs, outputs, initial, random)
     return {"restored_by": "tf.compat.v1.train.Saver", "independent": True}
 
 
 def _run_on_drawn(
-    draw: Callable[[str], dict[str, Any]], run: Callable[[dict[str, Any]], dict[str, Any]]
+    draw: Callable[[str], dict[str, Any]],
+    run: Callable[[dict[str, Any]], dict[str, Any]],
+    reset: Callable[[], None],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Run a model on drawn inputs, and on narrower ones where it does not take them: an index has to be in range."""
+    """Run a model on drawn inputs, and on narrower ones where it does not take them or returns nothing that tells.
+
+    `reset` undoes what a run has changed: each begins as the export will.
+    """
+    wide = draw(WIDE)
     try:
-        inputs = draw(WIDE)
-        return inputs, run(inputs)
+        outputs = run(wide)
+        silent = _count_silent(outputs)
+        if not silent:
+            return wide, outputs
     except CkptMetaError as first:
         try:
+            reset()
             inputs = draw(NARROW)
             return inputs, run(inputs)
         except CkptMetaError:
             raise first from None
+    try:
+        reset()
+        inputs = draw(NARROW)
+        narrow = run(inputs)
+    except CkptMetaError:
+        return wide, outputs
+    return (inputs, narrow) if _count_silent(narrow) < silent else (wide, outputs)
 
 
-def _confirm_random(suspects: list[str], outputs: dict[str, Any], run: Callable[[], dict[str, Any]]) -> list[str]:
+def _count_silent(outputs: dict[str, Any]) -> int:
+    """Count the outputs that tell nothing: empty ones, and those without a number."""
+    return sum(bool(find_silence(value)) for value in outputs.values())
+
+
+def _confirm_random(
+    suspects: list[str],
+    outputs: dict[str, Any],
+    run: Callable[[], dict[str, Any]],
+    reset: Callable[[], None],
+) -> list[str]:
     """Return the outputs that a second run gives otherwise: a dropout that keeps everything draws to no effect."""
     if not suspects:
         return []
+    reset()
     again = run()
     return [n for n in suspects if not np.array_equal(np.asarray(outputs[n]), np.asarray(again[n]))]
 

@@ -152,7 +152,7 @@ def test_compare_with_a_relative_of_other_shapes_beside_takes_the_place_that_agr
 
 def test_compare_with_a_twin_beside_takes_the_first_and_says_so() -> None:
     found = compare(rebuild(mlp()), save(node(online=mlp(), target=mlp())))
-    assert (found.status, found.attachment) == (MATCH, ("online",))
+    assert (found.status, found.attachment) == (PARTIAL, ("online",))
     (note,) = found.notes
     assert "online" in note
     assert "target" in note
@@ -491,6 +491,17 @@ def test_compare_of_two_equal_models_takes_the_one_that_is_called_model() -> Non
     found = compare(rebuild(mlp()), save(node(ema=mlp(), model=mlp())))
     assert (found.status, found.attachment) == (MATCH, ("model",))
     assert "fits 2 places" in found.notes[0]
+
+
+def test_compare_of_two_equal_models_that_nothing_tells_apart_is_no_match() -> None:
+    found = compare(rebuild(mlp()), save(node(online=mlp(), target=mlp())))
+    assert (found.status, found.attachment) == (PARTIAL, ("online",))
+    assert "fits 2 places" in found.notes[0]
+    assert "tf.train.Checkpoint(NAME=model, …)" in found.notes[0]
+    # As the note says: with all of them made, which is called is the builder's word.
+    both = node(online=mlp(), target=mlp())
+    chosen = compare(rebuild(both), save(node(online=mlp(), target=mlp())))
+    assert (chosen.status, chosen.attachment, chosen.notes) == (MATCH, (), [])
 
 
 def test_compare_of_one_table_with_two_nodes_leaves_the_second_over() -> None:

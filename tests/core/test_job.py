@@ -50,7 +50,7 @@ JOB: st.SearchStrategy[Job] = st.one_of(
     st.builds(Describe, SPEC, LIMITS),
     st.builds(Rebuild, SOURCE, LIMITS, st.booleans(), EXPORT, st.booleans(), PROVENANCE),
     st.builds(Reference, SOURCE, LIMITS, TEXT, st.booleans()),
-    st.builds(Check, TEXT, TEXT, TEXT, NAMES, NAMES, LIMITS),
+    st.builds(Check, TEXT, TEXT, TEXT, NAMES, NAMES, st.lists(TEXT).map(tuple), LIMITS),
     st.builds(ReadKeras, TEXT, LIMITS),
 )
 

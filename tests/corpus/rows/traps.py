@@ -12,7 +12,7 @@ ROWS = [
     *in_both("adapted_in_training", "traps"),
     *in_both("discretization_adapted", "traps"),
     *in_both("vocabulary_in_training", "traps", refused="unsupported_model", says="has no vocabulary"),
-    *in_both("vocabulary_adapted", "traps", says="comes from the builder (adapt)"),
+    *in_both("vocabulary_adapted", "traps", says="comes from the builder, not from"),
     *in_both("optimizer_first", "traps", how="optimizer"),
     *in_both("averaged_optimizer", "traps", how="averaged"),
     Row("quantized", "traps"),
