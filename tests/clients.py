@@ -201,7 +201,8 @@ def saved_model_cli(request, values):
                 raise
         finally:
             sys.argv = before
-    return {name: np.load(folder / f"{name}.npy") for name in request["tensors"]["outputs"]}
+    # Strings it saves as Python's objects.
+    return {name: np.load(folder / f"{name}.npy", allow_pickle=True) for name in request["tensors"]["outputs"]}
 
 
 def saved_model_load(request, values):

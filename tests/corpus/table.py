@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 from collections.abc import Iterable, Mapping
 
-from carry_out import Outcome
+from carry_out import Outcome, describe_reading
 from rows.row import Row
 
 FAMILIES = {
@@ -88,7 +88,7 @@ def _line(outcome: Outcome) -> str:
         hint = f"; {row.remark}" if row.remark else ""
         cells += ["", "", f"`{outcome.error.code.value}`", "", outcome.error.message + hint]
     else:
-        unread = [f"not {c}: `{o['error']}`" for c, o in outcome.clients.items() if "error" in o]
+        unread = [f"not {c}: `{said}`" for c, o in outcome.clients.items() if (said := describe_reading(o))]
         cells += [f"{outcome.bound} of {outcome.variables}", f"{outcome.nodes:,}", outcome.status]
         cells += [_number(outcome.difference), ("; ".join(unread) or "all") + _random(row.random)]
     return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"

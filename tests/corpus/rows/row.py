@@ -20,7 +20,8 @@ class Row:
     `partial`: exported with --allow-partial; what nothing restores is then as the builder initializes it.
     `random`: the outputs for which the model draws random numbers when it is called: they cannot be compared.
     `tolerance`: how far outputs may be apart, relative to max(1, max |reference|).
-    `unread`: client -> what it says instead of reading the export, for its own limit.
+    `unread`: client -> what it says instead of reading the export, or "off by" where it reads it wrongly, for its own
+    limit.
     `needs`: a module without which the row is skipped. `remark`: for the table.
     """
 
