@@ -227,7 +227,7 @@ def _read(
     asked = [
         {
             "id": row.id,
-            "prefix": written[row.id]["prefix"],
+            "prefix": _find_prefix(place, row, written),
             "inputs": str(place / "kept" / f"{row.id.replace('/', '-')}.inputs.npz"),
             "outputs": str(place / "kept" / f"{row.id.replace('/', '-')}.outputs.npz"),
             "exports": {f: str(_export_path(place, row, f)) for f in ("metagraph", "saved_model")},
@@ -241,6 +241,13 @@ def _read(
     found = read_exports(asked, place / "reading", hidden)
     for row in rows:
         outcomes[row.id].clients = found[row.id]
+
+
+def _find_prefix(place: Path, row: Row, written: Mapping[str, Any]) -> str:
+    """Return what an export restores from: the original checkpoint, but of Keras' own files the one beside it."""
+    if row.how in ("keras", "weights.h5"):
+        return str(_export_path(place, row, "metagraph").with_suffix(""))
+    return str(written[row.id]["prefix"])
 
 
 def _export_path(place: Path, row: Row, format: str) -> Path:

@@ -15,6 +15,7 @@ beside it that has made a step), "compiled" (inside the model), "averaged" (with
 import importlib.util
 import inspect
 import json
+import os
 import pathlib
 import re
 import sys
@@ -210,6 +211,10 @@ def write_eagerly(row, registration, folder):
     elif how == "weights":
         root.save_weights(f"{folder}/epoch-3")
         prefix = f"{folder}/epoch-3"
+    elif how in ("keras", "weights.h5"):
+        os.makedirs(folder, exist_ok=True)
+        prefix = f"{folder}/model.{how}"
+        (root.save if how == "keras" else root.save_weights)(prefix)
     else:
         raise ValueError(how)
     # Eagerly: a trace that Keras 3 made for the shapes holds the initial values for good.

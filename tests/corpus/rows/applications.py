@@ -31,7 +31,15 @@ def _row(architecture: str, size: int, keras: str) -> Row:
     return Row(architecture, "applications", "application", arguments, keras, how)
 
 
+def _keras_file(architecture: str, size: int, keras: str, how: str) -> Row:
+    arguments = {"architecture": architecture, "size": size}
+    return Row(f"{architecture}.{how}", "applications", "application", arguments, keras, how)
+
+
 ROWS = [
     *(_row(architecture, size, "3") for architecture, size in _KERAS_3.items()),
     *(_row(architecture, size, "legacy") for architecture, size in _LEGACY.items()),
+    _keras_file("ResNet50", 32, "3", "keras"),
+    _keras_file("EfficientNetB0", 32, "3", "weights.h5"),
+    _keras_file("ResNetRS50", 32, "legacy", "weights.h5"),
 ]

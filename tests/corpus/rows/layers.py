@@ -45,4 +45,11 @@ ROWS = [
     *in_both("vae", "layers", random=("decoded",)),
     Row("legacy_weights", "layers", "subclassed", keras="legacy", how="weights"),
     Row("root", "layers", "subclassed", how="root"),
+    *(
+        row
+        for name in ("convolutions", "recurrent", "attention", "nested", "bidirectional_masking", "several_inputs")
+        for how in ("keras", "weights.h5")
+        for row in in_both(f"{name}.{how}", "layers", builder=name, how=how)
+    ),
+    *in_both("subclassed.weights.h5", "layers", builder="subclassed", how="weights.h5"),
 ]
