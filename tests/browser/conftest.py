@@ -69,9 +69,10 @@ def board(
     demo_with_others: Path, demo_builders: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TensorBoard]:
     """A TensorBoard as a user starts it."""
-    hostile = Path(__file__).with_name("builders") / "hostile.py"
-    arguments = ["--logdir", demo_with_others, "--ckptmeta_builders", demo_builders, "--ckptmeta_builders", hostile]
-    with serve(tmp_path_factory.mktemp("board"), *arguments) as board:
+    ours = Path(__file__).with_name("builders")
+    files = [demo_builders, ours / "hostile.py", ours / "waits.py"]
+    specs = [argument for file in files for argument in ("--ckptmeta_builders", file)]
+    with serve(tmp_path_factory.mktemp("board"), "--logdir", demo_with_others, *specs) as board:
         board.wait_for_builders()
         wait_until(lambda: "train" in board.graphs("info").document, "TensorBoard has read the stock run")
         yield board
