@@ -41,5 +41,4 @@ ROWS = [
     *(_row(architecture, size, "legacy") for architecture, size in _LEGACY.items()),
     _keras_file("ResNet50", 32, "3", "keras"),
     _keras_file("EfficientNetB0", 32, "3", "weights.h5"),
-    _keras_file("ResNetRS50", 32, "legacy", "weights.h5"),
 ]
