@@ -8,16 +8,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from exporting import Exporter, open_exporter
+from reading import QUIET
+from training import train_under_both
 
 HERE = Path(__file__).parent
-QUIET = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
 @dataclass(frozen=True)
@@ -94,16 +94,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Saved:
     (found.folder / "exports").mkdir()
     shutil.copytree(HERE / "kinds", found.builders.parent)
 
-    def save(flavour: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, **QUIET, "TF_USE_LEGACY_KERAS": str(int(flavour == "legacy"))}
-        command = [sys.executable, "save_every_kind.py", str(found.runs), flavour]
-        return subprocess.run(
-            command, cwd=found.builders.parent, env=environment, capture_output=True, text=True, check=False
-        )
-
-    with ThreadPoolExecutor(2) as pool:
-        for ended in pool.map(save, ("3", "legacy")):
-            assert ended.returncode == 0, ended.stderr
+    train_under_both(found.builders.with_name("save_every_kind.py"), found.runs)
     return found
 
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from reading import QUIET
 from tensorboard.compat.proto import graph_pb2, meta_graph_pb2
+from training import train_under_both
 
 import tb_ckptmeta
 
 SCRIPTS = Path(__file__).with_name("roundtrip")
-QUIET = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 # flavour/kind: (prefix below its folder, builder, Keras by which it must be rebuilt)
 MODELS = {
@@ -70,16 +71,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     (found.folder / "exports").mkdir()
     shutil.copytree(SCRIPTS, found.builders.parent)
 
-    def train(flavour: str) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, **QUIET, "TF_USE_LEGACY_KERAS": str(int(flavour == "legacy"))}
-        command = [sys.executable, "train.py", str(found.runs), flavour]
-        return subprocess.run(
-            command, cwd=found.builders.parent, env=environment, capture_output=True, text=True, check=False
-        )
-
-    with ThreadPoolExecutor(2) as pool:
-        for ended in pool.map(train, ("3", "legacy")):
-            assert ended.returncode == 0, ended.stderr
+    train_under_both(found.builders.with_name("train.py"), found.runs)
     return found
 
 

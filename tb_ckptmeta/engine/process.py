@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import json
 import os
 import re
@@ -72,18 +73,18 @@ def run_worker(
     return finish_worker(job, folder, subject, steps, cancelled)
 
 
-class Process:
+class Process(abc.ABC):
     """A guardian that runs; `begun` tells whether it has."""
 
     begun = True
 
+    @abc.abstractmethod
     def wait(self, seconds: float) -> bool:
         """Wait until it has ended, at most so long; True when it has."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def end(self) -> None:
         """Close the lifeline, and wait for it to clean up."""
-        raise NotImplementedError
 
 
 class _FreshProcess(Process):

@@ -71,8 +71,8 @@ class Workers:
         for _ in range(3 if self._forks else 0):
             keras = self._keras.get(key, KERAS_3)
             process = self._start(job, folder, keras)
-            if process is None:
-                break
+            if process is None:  # the one that was there is gone: another is started
+                continue
             steps = watch_worker(process, job, folder, on_steps, cancelled)
             if not process.begun and not (cancelled is not None and cancelled.is_set()):
                 self._forget(process.parent)
