@@ -103,6 +103,39 @@ export interface RenameRow {
 
 export type VerdictStatus = "match" | "partial" | "mismatch" | "error";
 
+export type SourceKind = "metagraph" | "saved_model" | "keras_config" | "objects";
+
+/** Where a graph comes from without a builder. */
+export interface Source {
+  kind: SourceKind;
+  title: string;
+  where: string;
+  description: string;
+  /** It is deserialised in a worker, and only when asked for. */
+  asked: boolean;
+}
+
+/** A group (`children`), a variable (`key`), or a reference to a node that stands elsewhere (`same_as`). */
+export interface TreeNode {
+  name: string;
+  bookkeeping: boolean;
+  same_as?: string;
+  key?: string;
+  shape?: number[];
+  dtype?: string;
+  variables?: number;
+  parameters?: number;
+  bytes?: number;
+  children?: TreeNode[];
+}
+
+export interface Contents {
+  format: string;
+  root: TreeNode;
+  left_out: number;
+  notes: string[];
+}
+
 export interface Verdict {
   checkpoint: string;
   builder: string | null;
@@ -160,6 +193,8 @@ export interface Subject {
   checkpoint: string;
   builder?: string;
   arguments?: Arguments;
+  /** In a builder's stead. */
+  source?: SourceKind;
 }
 
 export type ExportFormat = "metagraph" | "metagraph-text" | "saved_model" | "frozen" | "checkpoint" | "onnx";
@@ -200,6 +235,14 @@ export function listCheckpoints(): Promise<CheckpointsAnswer> {
 
 export function listBuilders(): Promise<BuildersAnswer> {
   return ask("GET", "builders", { signal: AbortSignal.timeout(LISTING_MILLISECONDS) });
+}
+
+export async function listSources(checkpoint: string): Promise<Source[]> {
+  return (await ask<{ sources: Source[] }>("GET", `sources?checkpoint=${encodeURIComponent(checkpoint)}`)).sources;
+}
+
+export function readContents(checkpoint: string): Promise<Contents> {
+  return ask("GET", `contents?checkpoint=${encodeURIComponent(checkpoint)}`);
 }
 
 /** Takes seconds: a worker process imports TensorFlow and runs the builder. */

@@ -1,12 +1,14 @@
 /** What a person chose to rebuild a checkpoint with: a builder and its arguments. */
 
-import type { Arguments, Builder, Checkpoint, Subject } from "./api";
+import type { Arguments, Builder, Checkpoint, Source, SourceKind, Subject } from "./api";
 import { coerceTexts, type Texts, textsOf } from "./arguments";
 
 export interface Choice {
   /** "" leaves the source to the server: without a pairing, a graph that lies beside the checkpoint. */
   readonly builder: string;
   readonly texts: Texts;
+  /** What stands in a builder's stead. */
+  readonly source?: SourceKind;
 }
 
 /** What is chosen before anybody chose: the pairing. */
@@ -31,12 +33,33 @@ export interface Plan {
   wrong: Record<string, string>;
   /** Why nothing can be asked yet, as a sentence; "" where it can. */
   blocked: string;
+  /** Why there is no verdict of this source, and no export: "" where there is. */
+  noVerdict?: string;
+  noExport?: string;
+}
+
+const NO_MODEL = "This is what the checkpoint holds, and no model: there is nothing to compare it with, or to export.";
+const EXISTS = "This is an exported graph already: TensorFlow takes it and the checkpoint as they are.";
+
+function planSource(checkpoint: string, source: SourceKind): Plan {
+  const noVerdict = source === "objects" ? NO_MODEL : "";
+  const noExport = source === "keras_config" ? "" : noVerdict || EXISTS;
+  return { subject: { checkpoint, source }, wrong: {}, blocked: "", noVerdict, noExport };
 }
 
 /** What the choice asks the server for. */
-export function planRebuild(checkpoint: Checkpoint, choice: Choice, builders: readonly Builder[]): Plan {
+export function planRebuild(
+  checkpoint: Checkpoint,
+  choice: Choice,
+  builders: readonly Builder[],
+  sources: readonly Source[] = [],
+): Plan {
   const { id, pairing } = checkpoint;
   if (choice.builder === "") {
+    // Whatever claims the checkpoint comes first; without any, the best that is merely parsed.
+    const parsed = pairing.claims.length === 0 ? sources.find(({ asked }) => !asked)?.kind : undefined;
+    const source = choice.source ?? parsed;
+    if (source !== undefined) return planSource(id, source);
     const blocked =
       pairing.claims.length > 1
         ? `Choose a builder: ${pairing.claims.join(", ")} all claim this checkpoint.`
@@ -61,8 +84,8 @@ export function planRebuild(checkpoint: Checkpoint, choice: Choice, builders: re
 }
 
 /** The key of everything that an answer about this subject depends on and that this page can see. */
-export function subjectKey(checkpoint: Checkpoint, { builder, arguments: values = {} }: Subject): string {
+export function subjectKey(checkpoint: Checkpoint, { builder, arguments: values = {}, source }: Subject): string {
   const sorted = Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
   // Training may write a checkpoint of this name again: then old verdicts are about another one.
-  return JSON.stringify([checkpoint.id, checkpoint.modified, builder ?? null, sorted]);
+  return JSON.stringify([checkpoint.id, checkpoint.modified, builder ?? null, sorted, ...(source ? [source] : [])]);
 }

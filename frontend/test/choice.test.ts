@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Builder, Checkpoint } from "../src/api";
+import type { Source } from "../src/api";
 import { choiceByPairing, chooseBuilder, planRebuild, subjectKey } from "../src/choice";
 
 const MLP: Builder = {
@@ -80,4 +81,31 @@ test("key tells checkpoints, builders, arguments and rewritten files apart", () 
     subjectKey({ ...one, modified: 2 }, { checkpoint: "id", builder: "mlp", arguments: { a: 1, b: 2 } }),
   ];
   assert.equal(new Set([key, ...others]).size, 6);
+});
+
+const SOURCES: Source[] = [
+  { kind: "keras_config", title: "Keras configuration", where: "train/events", description: "", asked: true },
+  { kind: "metagraph", title: "MetaGraphDef", where: "ckpt-1.meta", description: "", asked: false },
+  { kind: "objects", title: "Object graph", where: "ckpt-1", description: "", asked: false },
+];
+
+test("plan without a builder takes the best source that is merely parsed, unless another was chosen", () => {
+  const alone = checkpoint();
+  const plan = planRebuild(alone, choiceByPairing(alone, []), [], SOURCES);
+  assert.deepEqual(plan.subject, { checkpoint: "id", source: "metagraph" });
+  assert.match(plan.noExport ?? "", /exported graph already/);
+  assert.equal(plan.noVerdict, "");
+  const asked = planRebuild(alone, { builder: "", texts: {}, source: "keras_config" }, [], SOURCES);
+  assert.deepEqual([asked.subject.source, asked.noVerdict, asked.noExport], ["keras_config", "", ""]);
+  assert.match(planRebuild(alone, { builder: "", texts: {}, source: "objects" }, [], SOURCES).noVerdict ?? "", /no model/);
+});
+
+test("plan of a checkpoint that somebody claims guesses no source", () => {
+  const claimed = checkpoint({ claims: ["mlp", "other"] });
+  assert.deepEqual(planRebuild(claimed, choiceByPairing(claimed, []), [], SOURCES).subject, { checkpoint: "id" });
+});
+
+test("subject key tells sources from each other and from builders", () => {
+  const keys = (["metagraph", "objects", undefined] as const).map((source) => subjectKey(checkpoint(), { checkpoint: "id", source }));
+  assert.equal(new Set(keys).size, 3);
 });

@@ -5,6 +5,7 @@ import type { LitElement } from "lit";
 import type { Checkpoint, Verdict } from "../src/api";
 import "../src/elements/checkpoint-detail";
 import "../src/elements/checkpoint-list";
+import "../src/elements/contents-tree";
 import "../src/elements/problem-note";
 import "../src/elements/verdict-view";
 import { BUILDERS } from "./fake-tensorboard.mjs";
@@ -139,4 +140,41 @@ test("list filters while one types and tells which row was chosen", async () => 
   row!.click();
   assert.deepEqual(chosen, ["ckpt-2"]);
   assert.equal(byTestId(list, "count")[0]?.textContent, "1 of 2");
+});
+
+const LEAF = { bookkeeping: false, key: HOSTILE, shape: [2, 3], dtype: "float32", variables: 1, parameters: 6, bytes: 24 };
+const GROUP = { bookkeeping: false, variables: 1, parameters: 6, bytes: 24 };
+
+function contents(children: object[]) {
+  const value = { format: "object", root: { ...GROUP, name: "ckpt", variables: children.length, children }, left_out: 0, notes: [HOSTILE] };
+  return { running: false, askedAt: 0, answeredAt: 1, problem: null, value };
+}
+
+test("tree of the contents opens and closes, hides the training's own, and shows names as text", async () => {
+  const training = { ...GROUP, name: "optimizer", bookkeeping: true, children: [{ ...LEAF, bookkeeping: true, name: "m" }] };
+  const model = { ...GROUP, name: HOSTILE, children: [{ ...LEAF, name: "kernel" }, { name: "again", bookkeeping: false, same_as: HOSTILE }] };
+  const tree = await mount<LitElement>("ckptmeta-contents", { first: true, answer: contents([training, model]) });
+  const rows = () => byTestId(tree, "contents-row").map((row) => row.textContent?.replace(/\s+/g, " ").trim());
+  assert.equal(rows().length, 3);
+  assert.ok(rows()[0]!.includes(HOSTILE) && rows()[1]!.includes("[2, 3] float32") && rows()[2]!.includes(`→ ${HOSTILE}`));
+  assert.ok(!deepElements(tree).some(({ localName }) => localName === "img" || localName === "script"));
+  (tree.shadowRoot!.querySelector(".toggle") as HTMLElement).click();
+  await settle(tree);
+  assert.equal(rows().length, 1);
+  const box = byTestId(tree, "contents-training")[0] as HTMLInputElement;
+  box.checked = true;
+  box.dispatchEvent(new Event("change"));
+  await settle(tree);
+  assert.match(rows()[0]!, /optimizer/);
+});
+
+test("tree of the contents is asked for when it is first opened, and draws a long group in part", async () => {
+  const closed = await mount<LitElement>("ckptmeta-contents", {});
+  let loads = 0;
+  closed.addEventListener("load", () => loads++);
+  (byTestId(closed, "contents-toggle")[0] as HTMLElement).click();
+  assert.equal(loads, 1);
+  const children = Array.from({ length: 5_000 }, (_, i) => ({ ...LEAF, name: `v${i}` }));
+  const long = await mount<LitElement>("ckptmeta-contents", { first: true, answer: contents(children) });
+  assert.equal(byTestId(long, "contents-row").length, 200);
 });

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import tb_ckptmeta
 from tb_ckptmeta.core.formats import FORMATS
+from tb_ckptmeta.core.source import TITLES
 from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS, default_memory
 
 DESCRIPTIONS = {
     "scan": "List the checkpoints of a logdir, and the builder that each is paired with.",
     "verify": "Rebuild models and compare their variables with checkpoints.",
     "export": "Export a MetaGraphDef that restores from the original checkpoint, without the model's source.",
+    "inspect": "Show what a checkpoint holds, and what its graph could come from without a builder.",
     "builders": "List the registered builders.",
     "demo": "Write checkpoints of three models and start TensorBoard on them.",
 }
@@ -60,6 +62,11 @@ def make_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument(
                 "--copy", action="store_true", help="give a saved_model a copy of the checkpoint's files, and no links"
             )
+        case "inspect":
+            parser.add_argument("prefix", metavar="PREFIX", help="the checkpoint, as restore takes it")
+            parser.add_argument("--all", action="store_true", help="also what the training keeps beside the model")
+            parser.add_argument("--json", action="store_true", help="print one JSON document")
+            return parser
         case "demo":
             parser.add_argument(
                 "directory",
@@ -117,7 +124,14 @@ def _add_builders(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--builder", metavar="NAME", help="the builder to use, whatever the pairing says")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--builder", metavar="NAME", help="the builder to use, whatever the pairing says")
+    which.add_argument(
+        "--source",
+        metavar="KIND",
+        choices=sorted(TITLES),
+        help=f"what to use without a builder: {', '.join(TITLES)}; a Keras configuration is deserialised in a worker",
+    )
     parser.add_argument(
         "--set", metavar="ARG=VALUE", action="append", default=[], type=_assignment, help="an argument of the builder"
     )

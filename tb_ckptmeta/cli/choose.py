@@ -48,11 +48,15 @@ def pair_bare_checkpoint(checkpoint: Checkpoint, builders: Builders) -> Pairing:
 def choose(
     workspace: Workspace, builders: Builders, checkpoint: Checkpoint, pairing: Pairing, options: argparse.Namespace
 ) -> Choice:
-    """Return what `--builder` and `--set` say, on top of the pairing.
+    """Return what `--builder` and `--set` say, on top of the pairing, or what `--source` says in their stead.
 
     Raises:
-        CkptMetaError: as `Workspace.choose`.
+        CkptMetaError: as `Workspace.choose` and `Workspace.choose_source`.
     """
+    if options.source is not None:
+        if options.set:
+            raise CkptMetaError(Code.INVALID_ARGUMENTS, "A source takes no arguments: --set is for a builder.")
+        return workspace.choose_source(checkpoint, options.source)
     arguments: Mapping[str, Scalar] | None = None
     name = options.builder or pairing.builder
     if options.set and name is not None:

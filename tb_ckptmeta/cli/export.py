@@ -19,16 +19,16 @@ from tb_ckptmeta.engine.workspace import Delivered, Workspace
 
 def export_checkpoint(options: argparse.Namespace) -> int:
     """Export one checkpoint. Nothing stands at the output path until the check has passed."""
-    delivered, builder = deliver_export(make_workspace(options), options)
+    delivered, maker = deliver_export(make_workspace(options), options)
     if options.json:
         print_json(make_document(delivered))
     else:
-        _print(delivered, builder, options)
+        _print(delivered, maker, options)
     return 0
 
 
 def deliver_export(workspace: Workspace, options: argparse.Namespace) -> tuple[Delivered, str]:
-    """Carry out what the options say, and return its outcome and the builder's name.
+    """Carry out what the options say, and return its outcome and the name of what made it.
 
     Raises:
         CkptMetaError: as `Workspace.export_to` and what comes before it.
@@ -52,7 +52,7 @@ def deliver_export(workspace: Workspace, options: argparse.Namespace) -> tuple[D
             check=not options.no_check,
             on_steps=progress.tell,
         )
-    return delivered, choice.builder.name
+    return delivered, choice.name
 
 
 def make_document(delivered: Delivered) -> dict[str, Any]:
@@ -69,10 +69,11 @@ def make_document(delivered: Delivered) -> dict[str, Any]:
     }
 
 
-def _print(delivered: Delivered, builder: str, options: argparse.Namespace) -> None:
+def _print(delivered: Delivered, maker: str, options: argparse.Namespace) -> None:
     exported = delivered.exported
+    by = f"builder {maker!r}" if options.source is None else f"its source {maker}"
     size = describe_bytes(delivered.size)
-    print(clean(f"Exported {delivered.path} ({size}) from {options.prefix} by builder {builder!r}."))
+    print(clean(f"Exported {delivered.path} ({size}) from {options.prefix} by {by}."))
     if exported.verdict.status == MATCH:
         print(f"  Verdict: {exported.verdict.summary()}.")
     else:

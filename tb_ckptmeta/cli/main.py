@@ -10,6 +10,7 @@ from tb_ckptmeta.cli import arguments
 from tb_ckptmeta.cli.builders import list_builders
 from tb_ckptmeta.cli.demo import run_demo
 from tb_ckptmeta.cli.export import export_checkpoint
+from tb_ckptmeta.cli.inspect import inspect_checkpoint
 from tb_ckptmeta.cli.output import print_error
 from tb_ckptmeta.cli.scan import scan_logdir
 from tb_ckptmeta.cli.verify import verify_targets
@@ -39,6 +40,7 @@ _COMMANDS = {
     "scan": scan_logdir,
     "verify": verify_targets,
     "export": export_checkpoint,
+    "inspect": inspect_checkpoint,
     "builders": list_builders,
     "demo": run_demo,
 }

@@ -41,9 +41,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
 
 
-def print_verdict(verdict: Verdict, title: str) -> None:
-    """Print a verdict in full, long lists cut with their count."""
-    print(clean(f"{title}  {verdict.builder or '-'}  {verdict.summary()}"))
+def print_verdict(verdict: Verdict, title: str, source: str | None = None) -> None:
+    """Print a verdict in full, long lists cut with their count; `source` made the graph where no builder did."""
+    print(clean(f"{title}  {verdict.builder or source or '-'}  {verdict.summary()}"))
     for row in verdict.missing[:_MOST_ROWS]:
         print(clean(f"    missing     {row['name']}  {row['shape']} {row['dtype']}"))
     _print_rest(verdict.missing)

@@ -34,7 +34,7 @@ def verify_targets(options: argparse.Namespace) -> int:
             verdict = _verify(workspace, builders, checkpoint, pairing, options, progress)
         verdicts.append(verdict)
         if not options.json:
-            print_verdict(verdict, title)
+            print_verdict(verdict, title, options.source)
     if options.json:
         print_json({"verdicts": [v.as_json() for v in verdicts]})
     if any(v.status == ERROR and not _is_pairing(v) for v in verdicts):

@@ -270,7 +270,7 @@ def _conclude(
             bound += 1
     read = sum(v.read for v in rebuilt.variables)
     notes = [*rebuilt.notes, *contents.notes, *notes]
-    if contents.format == "keras":
+    if contents.format == "keras" and not rebuilt.configured:
         notes.append(
             "The configuration in the file was not read: that the layers compute what they did is the builder's word."
         )

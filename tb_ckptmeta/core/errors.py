@@ -35,6 +35,11 @@ class Code(str, Enum):
     OUTSIDE_LOGDIR = "outside_logdir"
     UNSUPPORTED_CHECKPOINT = "unsupported_checkpoint"
 
+    # What lies beside it
+    SOURCE_MISSING = "source_missing"
+    SOURCE_UNREADABLE = "source_unreadable"
+    SOURCE_REFUSED = "source_refused"
+
     # The user's code
     MODULE_FAILED = "module_failed"
     INVALID_BUILDER = "invalid_builder"

@@ -68,7 +68,8 @@ class Source:
 
     `graph`: build inside a `tf.Graph`. `keras`: "3" or "legacy" where the builder says so; `keras_hint`: what
     the checkpoint's keys show. `arrays`: the paths of what a Keras file holds: which variable loads which one depends
-    on all of them.
+    on all of them. `config`: the Keras configuration that is deserialised in a builder's stead, as JSON; `spec` then
+    names the file that holds it, and `builder` the kind of source.
     """
 
     spec: Spec
@@ -78,6 +79,19 @@ class Source:
     keras: str | None
     keras_hint: str | None
     arrays: tuple[str, ...] = ()
+    config: str | None = None
+
+    @property
+    def registered(self) -> str | None:
+        """The builder's name, None where there is none."""
+        return self.builder if self.config is None else None
+
+    @property
+    def title(self) -> str:
+        """What makes the model, to begin a sentence."""
+        if self.config is None:
+            return f"Builder {self.builder!r}"
+        return f"The Keras configuration in {self.spec.given}"
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Source:

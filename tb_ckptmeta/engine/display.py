@@ -37,13 +37,13 @@ def make_op_graph(title: str, rebuilt: Rebuilt, graph: bytes, contents: Contents
     for node in graph_def.node:
         _drop_empty_attributes(node)
         if node.op in _VARIABLE_OPS and node.name in names:
-            _describe_variable(node, keys.get(node.name), contents)
+            describe_variable(node, keys.get(node.name), contents)
         elif node.op == "Const" and node.attr["value"].tensor.ByteSize() > _MOST_CONSTANT_BYTES:
             # As TensorBoard's own process_graph marks what it has left out.
             del node.attr["value"]
             node.attr["_too_large_attrs"].list.s.append(b"value")
-    _add_identity(graph_def, title, _verdict_facts(comparison, facts))
-    return _as_text(graph_def)
+    add_identity(graph_def, title, _verdict_facts(comparison, facts))
+    return as_text(graph_def)
 
 
 def make_conceptual_graph(
@@ -66,8 +66,8 @@ def make_conceptual_graph(
             # Without a scope to draw there is but the op graph.
             if error.code is not Code.UNSUPPORTED_MODEL:
                 raise
-    _add_identity(drawn, title, _verdict_facts(compare(rebuilt, contents), facts))
-    return _as_text(drawn)
+    add_identity(drawn, title, _verdict_facts(compare(rebuilt, contents), facts))
+    return as_text(drawn)
 
 
 def _list_nodes(variable: ModelVariable) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def make_error_graph(error: CkptMetaError) -> bytes:
         lines = [*lines[:20], f"[... {len(lines) - 60} lines left out ...]", *lines[-40:]]
     for number, line in enumerate(lines, 1):
         node.attr[f"{number:02d}"].s = _ascii(line).encode("ascii")
-    return _as_text(graph_def)
+    return as_text(graph_def)
 
 
 def _drop_empty_attributes(node: node_def_pb2.NodeDef) -> None:
@@ -101,7 +101,8 @@ def _drop_empty_attributes(node: node_def_pb2.NodeDef) -> None:
             del node.attr[name]
 
 
-def _describe_variable(node: node_def_pb2.NodeDef, key: str | None, contents: Contents) -> None:
+def describe_variable(node: node_def_pb2.NodeDef, key: str | None, contents: Contents) -> None:
+    """Give a variable's node what the checkpoint holds of it."""
     if key is None:
         node.attr["checkpoint_key"].s = b"(not in the checkpoint)"
         return
@@ -134,7 +135,7 @@ def _verdict_facts(comparison: Comparison, facts: Mapping[str, Any]) -> Mapping[
     return {**facts, "verdict": verdict, **{k: v for k, v in listed.items() if v}}
 
 
-def _add_identity(graph_def: graph_pb2.GraphDef, title: str, facts: Mapping[str, Any]) -> None:
+def add_identity(graph_def: graph_pb2.GraphDef, title: str, facts: Mapping[str, Any]) -> None:
     """Add the node that names checkpoint and builder: a graph that arrives late may stand under another's name."""
     taken = {n.name for n in graph_def.node} | _find_scopes(n.name for n in graph_def.node)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", title).strip("_") or "checkpoint"
@@ -179,6 +180,7 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
-def _as_text(graph_def: graph_pb2.GraphDef) -> bytes:
+def as_text(graph_def: graph_pb2.GraphDef) -> bytes:
+    """Return a graph as the dashboard takes it."""
     text: str = text_format.MessageToString(graph_def)
     return text.encode("ascii", "backslashreplace")

@@ -99,9 +99,9 @@ def export(
             )
         value = rebuilder.run(job, rebuilding, on_steps=progress.of("rebuild"), cancelled=stop.event)
         artifacts = read_artifacts(rebuilding, value)
-        verdict = verify(checkpoint.id, source.builder, source.arguments, artifacts.rebuilt, contents)
+        verdict = verify(checkpoint.id, source.registered, source.arguments, artifacts.rebuilt, contents)
         if not value["exported"]:
-            raise _refuse(verdict, checkpoint, allow_partial)
+            raise _refuse(verdict, checkpoint, source, allow_partial)
         referred = reference.result() if reference is not None else None
     except BaseException:
         stop.event.set()
@@ -158,7 +158,7 @@ def _make_reference(
     cancelled: threading.Event,
 ) -> Any:
     job = Reference(source, rebuilder.limits, os.path.abspath(checkpoint.prefix), allow_partial)
-    subject = f"The check of builder {source.builder!r}"
+    subject = f"The check of {_lower(source.title)}"
     try:
         with rebuilder.slot(cancelled):
             return rebuilder.run_worker(job, folder, subject, on_steps=progress.of("reference"), cancelled=cancelled)
@@ -194,7 +194,11 @@ def _make_report(referred: Mapping[str, Any], value: Mapping[str, Any], verdict:
     )
 
 
-def _refuse(verdict: Verdict, checkpoint: Checkpoint, allow_partial: bool) -> CkptMetaError:
+def _lower(title: str) -> str:
+    return title[:1].lower() + title[1:]
+
+
+def _refuse(verdict: Verdict, checkpoint: Checkpoint, source: Source, allow_partial: bool) -> CkptMetaError:
     hint = ""
     if verdict.status != MISMATCH and not allow_partial:
         hint = (
@@ -216,7 +220,7 @@ def _refuse(verdict: Verdict, checkpoint: Checkpoint, allow_partial: bool) -> Ck
     ]
     return CkptMetaError(
         Code.NOT_MATCHING,
-        f"Checkpoint {checkpoint.name} and builder {verdict.builder!r} do not match, and nothing was exported. "
+        f"Checkpoint {checkpoint.name} and {_lower(source.title)} do not match, and nothing was exported. "
         f"{verdict.summary()}.{hint}",
         "\n".join(lines),
     )

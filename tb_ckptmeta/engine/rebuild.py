@@ -103,7 +103,7 @@ class Rebuilder:
         Raises:
             CkptMetaError: as the worker says.
         """
-        subject = f"Builder {job.source.builder!r}"
+        subject = job.source.title
         with self.slot(cancelled):
             value: dict[str, Any] = self.run_worker(job, folder, subject, on_steps=on_steps, cancelled=cancelled)
             if "needs_allocation" in value:

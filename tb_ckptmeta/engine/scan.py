@@ -130,7 +130,7 @@ def check_confined(checkpoint: Checkpoint) -> None:
     parts = (f"{checkpoint.name}.", f"{checkpoint.name}-")
     named = [os.path.join(directory, n) for n in os.listdir(directory) if n.startswith(parts)]
     for path in {*checkpoint.files, *named}:
-        if not _is_within(os.path.realpath(path), checkpoint.root):
+        if not is_within(os.path.realpath(path), checkpoint.root):
             raise CkptMetaError(Code.OUTSIDE_LOGDIR, f"{path} is a link that leads out of the logdir.")
 
 
@@ -187,7 +187,7 @@ def _read_folder(path: str, root: str, problems: list[str]) -> _Folder | None:
 
 def _read_entry(entry: os.DirEntry[str], folder: _Folder, root: str, problems: list[str]) -> None:
     try:
-        if entry.is_symlink() and not _is_within(os.path.realpath(entry.path), root):
+        if entry.is_symlink() and not is_within(os.path.realpath(entry.path), root):
             if entry.is_dir():
                 problems.append(
                     f"{entry.path} is a link that leads out of the logdir; it is not followed. "
@@ -346,7 +346,8 @@ def read_records(directory: str) -> tuple[RecordedPairing, ...]:
         raise CkptMetaError(Code.INVALID_RECORD, message) from error
 
 
-def _is_within(path: str, root: str) -> bool:
+def is_within(path: str, root: str) -> bool:
+    """Tell whether a real path is a real folder, or lies in it."""
     return os.path.commonpath([path, root]) == root
 
 

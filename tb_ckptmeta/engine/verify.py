@@ -13,7 +13,7 @@ from tb_ckptmeta.core.verdict import ERROR, Verdict
 
 
 def verify(
-    checkpoint: str, builder: str, arguments: Mapping[str, Scalar], rebuilt: Rebuilt, contents: Contents
+    checkpoint: str, builder: str | None, arguments: Mapping[str, Scalar], rebuilt: Rebuilt, contents: Contents
 ) -> Verdict:
     """Return the verdict; `checkpoint` and `builder` name the two in it."""
     found = compare(rebuilt, contents)

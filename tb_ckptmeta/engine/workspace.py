@@ -16,6 +16,7 @@ from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Limits, Source, Spec
+from tb_ckptmeta.core.source import OBJECTS, FoundSource
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.deliver import check_output, deliver
 from tb_ckptmeta.engine.export import Exported, export
@@ -25,9 +26,17 @@ from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
 from tb_ckptmeta.engine.scan import Logdir, ScanReport, scan_logdirs
+from tb_ckptmeta.engine.sources import find_sources, get_source
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.verify import make_error_verdict, verify
 from tb_ckptmeta.engine.warm import Workers
+from tb_ckptmeta.engine.without_builder import (
+    SourceReader,
+    make_config_source,
+    refuse_export,
+    require_graph,
+    verify_source,
+)
 
 DEFAULT_SECONDS = 600.0
 """How long a worker may take."""
@@ -73,11 +82,20 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Choice:
-    """A checkpoint with the builder and the arguments that it is to be rebuilt with."""
+    """A checkpoint with the builder and the arguments that it is to be rebuilt with, or a source in their stead."""
 
     checkpoint: Checkpoint
-    builder: RegisteredBuilder
+    builder: RegisteredBuilder | None
     arguments: Mapping[str, Scalar]
+    source: FoundSource | None = None
+
+    @property
+    def name(self) -> str:
+        """What makes the graph: the builder's name, else the source's kind."""
+        if self.builder is not None:
+            return self.builder.name
+        assert self.source is not None
+        return self.source.kind
 
 
 class Workspace:
@@ -95,6 +113,7 @@ class Workspace:
         self.registry = Registry(specs, limits, self._workers.run)
         self._rebuilder = Rebuilder(limits, run=self._workers.run)
         self._inspector = Inspector()
+        self._sources = SourceReader()
         self._scan_lock = threading.Lock()
         self._scanned: tuple[float, ScanReport] | None = None
 
@@ -181,20 +200,33 @@ class Workspace:
             check_arguments(builder, registered.description.parameters, arguments),
         )
 
+    def choose_source(self, checkpoint: Checkpoint, kind: str) -> Choice:
+        """Return the choice of a source that lies beside a checkpoint, in a builder's stead.
+
+        Raises:
+            CkptMetaError: BAD_REQUEST, SOURCE_MISSING.
+        """
+        return Choice(checkpoint, None, {}, get_source(checkpoint, kind))
+
     def rebuild(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Artifacts:
-        """Rebuild the model of a choice; raises as the worker says."""
+        """Rebuild the model of a choice, or parse its source; raises as the worker says, or `SourceReader.read`."""
         contents = self._inspector.read(choice.checkpoint)
+        if choice.source is not None and not choice.source.asked:
+            return self._sources.read(choice.checkpoint, choice.source)
         return self._rebuilder.rebuild(_make_source(choice, contents), fresh=fresh, on_steps=on_steps)
 
     def verify(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Verdict:
         """Return the verdict of a choice; what keeps from one is the verdict's error."""
-        id, name = choice.checkpoint.id, choice.builder.name
+        id, name = choice.checkpoint.id, choice.builder.name if choice.builder is not None else None
         try:
+            if choice.source is not None:
+                require_graph(choice.source, "there is nothing to compare it with")
             contents = self._inspector.read(choice.checkpoint)
-            source = _make_source(choice, contents)
-            artifacts = self._rebuilder.rebuild(source, fresh=fresh, on_steps=on_steps)
+            artifacts = self.rebuild(choice, fresh=fresh, on_steps=on_steps)
         except CkptMetaError as error:
             return make_error_verdict(id, name, choice.arguments, error)
+        if choice.source is not None and not choice.source.asked:
+            return verify_source(choice.checkpoint, artifacts, contents)
         return verify(id, name, choice.arguments, artifacts.rebuilt, contents)
 
     def export(
@@ -213,6 +245,7 @@ class Workspace:
         Of a Keras file, a `metagraph` comes with the TensorFlow checkpoint that it restores: it is a `checkpoint`.
         """
         chosen = _settle_format(choice.checkpoint, format)
+        refuse_export(choice.source)
         contents = self._inspector.read(choice.checkpoint)
         return export(
             self._rebuilder,
@@ -250,12 +283,14 @@ class Workspace:
         Raises:
             CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `engine.export.export`.
         """
+        refuse_export(choice.source)
         chosen, path = _settle_format(choice.checkpoint, format), Path(output)
         if chosen.name != format:
             path = path.with_name(path.name.removesuffix(".meta"))
         # Said before a minute of work, and made sure of once more at its end.
         check_output(chosen, path, choice.checkpoint, overwrite=overwrite)
-        if choice.builder.spec.path and os.path.realpath(path) == os.path.realpath(choice.builder.spec.path):
+        spec = choice.builder.spec if choice.builder is not None else None
+        if spec is not None and spec.path and os.path.realpath(path) == os.path.realpath(spec.path):
             message = f"{path} is the file that registers the builder, and is not overwritten. Choose another output."
             raise CkptMetaError(Code.OUTPUT_EXISTS, message)
         with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
@@ -291,6 +326,9 @@ def _settle_format(checkpoint: Checkpoint, name: str) -> Format:
 
 
 def _make_source(choice: Choice, contents: Contents) -> Source:
+    if choice.builder is None:
+        assert choice.source is not None
+        return make_config_source(choice.checkpoint, choice.source, contents)
     description = choice.builder.description
     if contents.is_keras_file:
         graph = False
@@ -307,6 +345,12 @@ def _make_source(choice: Choice, contents: Contents) -> Source:
         find_keras(contents),
         tuple(contents.tensors) if contents.is_keras_file else (),
     )
+
+
+def _describe_sources(checkpoint: Checkpoint) -> str:
+    """Say what serves without a builder, where something does."""
+    kinds = [s.kind for s in find_sources(checkpoint) if s.kind != OBJECTS]
+    return f" Or take what lies beside it (--source KIND): {', '.join(kinds)}." if kinds else ""
 
 
 def _get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> str:
@@ -328,5 +372,6 @@ def _get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) ->
         Code.NO_BUILDER,
         f"Checkpoint {checkpoint.name} has no builder: {pairing.reason}. "
         + (f"Say which one (--builder NAME): {names}." if names else "Register one (--builders FILE.py).")
+        + _describe_sources(checkpoint)
         + broken,
     )

@@ -28,6 +28,7 @@ STATUSES: Mapping[Code, int] = {
     Code.NOT_FOUND: 404,
     Code.UNKNOWN_CHECKPOINT: 404,
     Code.UNKNOWN_BUILDER: 404,
+    Code.SOURCE_MISSING: 404,
     Code.METHOD_NOT_ALLOWED: 405,
     Code.NO_BUILDER: 409,
     Code.AMBIGUOUS_PAIRING: 409,
@@ -101,6 +102,18 @@ def respond_file(download: Download, close: Callable[[], None] | None = None) ->
         f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(download.filename, safe='')}"
     )
     return response
+
+
+def read_query(request: Request, name: str) -> str:
+    """Return a parameter of a request's address.
+
+    Raises:
+        CkptMetaError: BAD_REQUEST where it is missing.
+    """
+    value = request.args.get(name)
+    if not value:
+        raise CkptMetaError(Code.BAD_REQUEST, f"The parameter {name!r} is missing: ?{name}=…")
+    return value
 
 
 def read_json(request: Request, fields: Mapping[str, tuple[type, ...]], required: Iterable[str]) -> dict[str, Any]:

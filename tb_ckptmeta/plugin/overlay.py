@@ -24,8 +24,12 @@ from werkzeug.wrappers import Request, Response
 from tb_ckptmeta.core.arguments import Scalar
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.source import OBJECTS
 from tb_ckptmeta.engine.background import call_in_background
+from tb_ckptmeta.engine.contents_graph import make_contents_graph
 from tb_ckptmeta.engine.display import make_conceptual_graph, make_error_graph, make_op_graph
+from tb_ckptmeta.engine.sources import find_shown_source
+from tb_ckptmeta.engine.without_builder import set_bookkeeping_aside
 from tb_ckptmeta.engine.workspace import Choice, Workspace
 from tb_ckptmeta.plugin.access import Access
 
@@ -46,12 +50,13 @@ App = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Shown:
-    """One graph in the dashboard: what is rebuilt, and under which name."""
+    """One graph in the dashboard: what is rebuilt, or which source is read, and under which name."""
 
     checkpoint: str
-    builder: str
+    builder: str | None
     arguments: Mapping[str, Scalar]
     run: str
+    source: str | None = None
 
     @property
     def tag(self) -> str:
@@ -59,8 +64,11 @@ class Shown:
 
     @property
     def key(self) -> str:
-        """What a link carries: base64url of the checkpoint's id, the builder's name and the arguments."""
-        text = json.dumps([self.checkpoint, self.builder, dict(self.arguments)], sort_keys=True, separators=(",", ":"))
+        """What a link carries: base64url of the checkpoint's id, the builder's name and arguments, or the source."""
+        parts: list[Any] = [self.checkpoint, self.builder, dict(self.arguments)]
+        if self.source is not None:
+            parts.append(self.source)
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode("utf-8")).decode("ascii").rstrip("=")
 
 
@@ -102,7 +110,10 @@ class GraphsOverlay:
 
     def open(self, choice: Choice) -> Shown:
         """List a graph in the dashboard, for as long as this TensorBoard runs."""
-        shown = _name(choice.checkpoint, choice.builder.name, choice.arguments)
+        if choice.source is not None:
+            shown = _name_source(choice.checkpoint, choice.source.kind)
+        else:
+            shown = _name(choice.checkpoint, choice.name, choice.arguments)
         with self._lock:
             self._opened.pop(shown.run, None)
             self._opened[shown.run] = shown
@@ -112,28 +123,31 @@ class GraphsOverlay:
         return shown
 
     def list_shown(self, patience: float) -> dict[str, Shown]:
-        """Return run -> graph: the newest paired checkpoint of each run and builder, and what was opened."""
+        """Return run -> graph: the newest checkpoint of each run and builder, and what was opened.
+
+        One without a builder is shown by its best source that is merely parsed.
+        """
         builders = self._workspace.registry.read(patience)
-        newest: dict[tuple[str, str], Checkpoint] = {}
+        newest: dict[tuple[str, str | None], Checkpoint] = {}
         for checkpoint in self._workspace.list_checkpoints(builders, max_age=2.0):
             builder = checkpoint.pairing.builder
+            # A claim that cannot be settled, and builders that are still being read, say that there is a builder.
+            claimed = builder is not None or (builders.complete and not checkpoint.pairing.claims)
             # What was never written to its end has no graph to show.
-            if builder is not None and checkpoint.state in ("listed", "complete"):
+            if claimed and checkpoint.state in ("listed", "complete"):
                 newest[checkpoint.run, builder] = checkpoint
-        shown = [_name(c, b, c.pairing.arguments) for (_, b), c in newest.items()]
+        shown = [
+            _name(c, b, c.pairing.arguments) if b is not None else _name_source(c, find_shown_source(c).kind)
+            for (_, b), c in newest.items()
+        ]
         with self._lock:
             found = {s.run: s for s in (*shown, *self._opened.values())}
             self._named.update(found)
         return found
 
     def _has_something(self) -> bool:
-        if self._opened:
-            return True
-        builders = self._workspace.registry.read(patience=0.0)
-        if builders.complete and not builders.by_name:
-            return False
-        # Until the builders are known, where there are checkpoints there will be graphs.
-        return bool(self._workspace.scan(max_age=5.0).checkpoints)
+        # Where there are checkpoints there are graphs: of builders, or of what lies beside them.
+        return bool(self._opened) or bool(self._workspace.scan(max_age=5.0).checkpoints)
 
     def _find(self, run: str | None) -> Shown | None:
         with self._lock:
@@ -152,11 +166,16 @@ class GraphsOverlay:
             return None
         try:
             padded = key + "=" * (-len(key) % 4)
-            checkpoint, builder, arguments = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
-            if not isinstance(checkpoint, str) or not isinstance(builder, str) or not isinstance(arguments, dict):
+            checkpoint, builder, arguments, *rest = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+            if not isinstance(checkpoint, str) or not isinstance(arguments, dict):
                 return None
             found = self._workspace.get_checkpoint(checkpoint)
-            choice = self._workspace.choose(found, builder, arguments)
+            if builder is None and len(rest) == 1 and isinstance(rest[0], str):
+                choice = self._workspace.choose_source(found, rest[0])
+            elif isinstance(builder, str) and not rest:
+                choice = self._workspace.choose(found, builder, arguments)
+            else:
+                return None
         except (ValueError, TypeError, binascii.Error, UnicodeError, RecursionError, CkptMetaError):
             return None
         return self.open(choice)
@@ -243,21 +262,30 @@ class GraphsOverlay:
     def _rebuild(self, shown: Shown, conceptual: bool) -> bytes:
         try:
             checkpoint = self._workspace.get_checkpoint(shown.checkpoint)
-            choice = self._workspace.choose(checkpoint, shown.builder, shown.arguments)
+            if shown.source is not None:
+                choice = self._workspace.choose_source(checkpoint, shown.source)
+            else:
+                choice = self._workspace.choose(checkpoint, shown.builder, shown.arguments)
             contents = self._workspace.read(checkpoint)
+            if shown.source == OBJECTS:
+                held = {"checkpoint": checkpoint.pattern_path, "source": OBJECTS, "format": contents.format}
+                return make_contents_graph(f"{checkpoint.name}-{OBJECTS}", checkpoint.name, contents, held)
             artifacts = self._workspace.rebuild(choice)
+            if choice.source is not None and not choice.source.asked:
+                contents, _ = set_bookkeeping_aside(artifacts.rebuilt, contents)
         except CkptMetaError as error:
             message = f"{shown.run.removeprefix('• ')}: {error.message}"
             raise CkptMetaError(error.code, message, error.details) from error
-        facts = {
+        made = {"builder": shown.builder} if shown.source is None else {"source": shown.source}
+        facts: dict[str, Any] = {
             "checkpoint": checkpoint.pattern_path,
-            "builder": shown.builder,
+            **made,
             **({"arguments": json.dumps(dict(choice.arguments))} if choice.arguments else {}),
             "format": contents.format,
             "notes": list(artifacts.rebuilt.notes),
         }
         make = make_conceptual_graph if conceptual else make_op_graph
-        title = f"{checkpoint.name}-{shown.builder}"
+        title = f"{checkpoint.name}-{choice.name}"
         return make(title, artifacts.rebuilt, artifacts.graph, contents, facts)
 
 
@@ -269,6 +297,10 @@ def _name(checkpoint: Checkpoint, builder: str, arguments: Mapping[str, Scalar])
     if dict(arguments) != usual:
         shown += f"({', '.join(f'{k}={json.dumps(v)}' for k, v in sorted(arguments.items()))})"
     return Shown(checkpoint.id, builder, arguments, f"• {checkpoint.run} • {checkpoint.name} • {shown}")
+
+
+def _name_source(checkpoint: Checkpoint, kind: str) -> Shown:
+    return Shown(checkpoint.id, None, {}, f"• {checkpoint.run} • {checkpoint.name} • {kind}", kind)
 
 
 def _describe(shown: Shown) -> dict[str, Any]:

@@ -16,16 +16,18 @@ from werkzeug.wrappers import Request, Response
 from tb_ckptmeta.core.checkpoint import ROOT_RUN
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
+from tb_ckptmeta.core.tree import make_tree
 from tb_ckptmeta.engine.deliver import Download, count_bytes, open_download
 from tb_ckptmeta.engine.jobs import Jobs, Made
 from tb_ckptmeta.engine.process import OnSteps
+from tb_ckptmeta.engine.sources import find_sources
 from tb_ckptmeta.engine.workspace import Choice, Workspace
 from tb_ckptmeta.plugin.access import Access
-from tb_ckptmeta.plugin.http import App, make_app, read_json, respond_file, respond_json
+from tb_ckptmeta.plugin.http import App, make_app, read_json, read_query, respond_file, respond_json
 from tb_ckptmeta.plugin.overlay import GraphsOverlay
 
 _BUNDLE = Path(__file__).with_name("static") / "index.js"
-_CHOICE = {"checkpoint": (str,), "builder": (str,), "arguments": (dict,)}
+_CHOICE = {"checkpoint": (str,), "builder": (str,), "arguments": (dict,), "source": (str,)}
 _EXPORT = {**_CHOICE, "format": (str,), "allow_partial": (bool,), "check": (bool,)}
 
 
@@ -59,6 +61,8 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/index.js": make_app(self._serve_bundle, ("GET", "HEAD"), None),
             "/checkpoints": guarded(self._serve_checkpoints, "GET"),
             "/builders": guarded(self._serve_builders, "GET"),
+            "/sources": guarded(self._serve_sources, "GET"),
+            "/contents": guarded(self._serve_contents, "GET"),
             "/verdict": guarded(self._serve_verdict, "POST"),
             "/open": guarded(self._serve_open, "POST"),
             "/export": guarded(self._serve_export, "POST"),
@@ -97,6 +101,16 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
                 "problems": [p.as_json() for p in builders.problems],
             }
         )
+
+    def _serve_sources(self, request: Request) -> Response:
+        checkpoint = self._workspace.get_checkpoint(read_query(request, "checkpoint"))
+        return respond_json({"sources": [s.as_json() for s in find_sources(checkpoint)]})
+
+    def _serve_contents(self, request: Request) -> Response:
+        checkpoint = self._workspace.get_checkpoint(read_query(request, "checkpoint"))
+        contents = self._workspace.read(checkpoint)
+        tree = make_tree(contents, checkpoint.name)
+        return respond_json({"format": contents.format, **tree.as_json(), "notes": list(contents.notes)})
 
     def _serve_verdict(self, request: Request) -> Response:
         choice = self._choose(read_json(request, _CHOICE, ("checkpoint",)))
@@ -168,6 +182,10 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
 
     def _choose(self, body: Mapping[str, Any]) -> Choice:
         checkpoint = self._workspace.get_checkpoint(body["checkpoint"])
+        if "source" in body:
+            if "builder" in body or "arguments" in body:
+                raise CkptMetaError(Code.BAD_REQUEST, "A source stands in a builder's stead: give one of the two.")
+            return self._workspace.choose_source(checkpoint, body["source"])
         return self._workspace.choose(checkpoint, body.get("builder"), body.get("arguments"))
 
 

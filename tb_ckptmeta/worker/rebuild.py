@@ -22,17 +22,17 @@ from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Rebuild
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH
 from tb_ckptmeta.worker.build import Reads, build_eagerly, create_without_weights
+from tb_ckptmeta.worker.configuration import describe_configuration, get_registration, name_source
 from tb_ckptmeta.worker.export import write_export
 from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, find_listed, flatten
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.graph_mode import build_in_graph
 from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes, list_variables
 from tb_ckptmeta.worker.keras_weights import find_loads
-from tb_ckptmeta.worker.load import get_builder, list_files
+from tb_ckptmeta.worker.load import list_files
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.trace import trace
-from tb_ckptmeta.worker.user_code import name_in_errors
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ def rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, A
     Raises:
         CkptMetaError: whatever keeps from it, naming the builder.
     """
-    with name_in_errors(f"Builder {job.source.builder!r}", job.source.builder):
+    with name_source(job.source):
         return _rebuild(job, keras, folder, steps)
 
 
 def _rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, Any]:
-    steps.begin("importing the builder")
-    registration = get_builder(job.source.spec, job.source.builder)
+    steps.begin("importing the builder" if job.source.config is None else "reading the configuration")
+    registration = get_registration(job.source)
     reads = Reads([])
     try:
         if job.source.graph:
@@ -81,7 +81,8 @@ def _rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, 
         comparison = compare(made.rebuilt, contents)
     exporting = job.export is not None and comparison is not None and _may_export(comparison, job.allow_partial)
     flat = made.flatten(comparison if exporting else None)
-    rebuilt = replace(made.rebuilt, notes=(*made.rebuilt.notes, *flat.notes))
+    notes = (*describe_configuration(job.source), *made.rebuilt.notes, *flat.notes)
+    rebuilt = replace(made.rebuilt, notes=notes, configured=job.source.config is not None)
     _write_graph(flat, folder)
     (folder / REBUILT).write_text(json.dumps(rebuilt.as_json(), default=str), encoding="utf-8")
     value: dict[str, Any] = {"exported": None, "files": list_files(job.source.spec)}
@@ -146,7 +147,7 @@ def _may_export(comparison: Comparison, allow_partial: bool) -> bool:
 def _describe_export(job: Rebuild, comparison: Comparison, rebuilt: Rebuilt) -> dict[str, Any]:
     return {
         **(job.provenance or {}),
-        "builder": job.source.builder,
+        "builder": job.source.registered,
         "arguments": dict(job.source.arguments),
         "versions": dict(rebuilt.versions),
         "status": comparison.status,

@@ -29,6 +29,7 @@ from tb_ckptmeta.worker.arrays import save_arrays
 from tb_ckptmeta.worker.budget import count_bytes, keep_within, require_room
 from tb_ckptmeta.worker.build import build_eagerly
 from tb_ckptmeta.worker.check import find_silence
+from tb_ckptmeta.worker.configuration import get_registration
 from tb_ckptmeta.worker.flatten import find_forward, find_listed, list_parts
 from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.graph_mode import build_in_graph
@@ -36,7 +37,6 @@ from tb_ckptmeta.worker.hints import find_eager_hints, find_graph_hints
 from tb_ckptmeta.worker.inputs import NARROW, WIDE, draw_inputs, pack_inputs
 from tb_ckptmeta.worker.keras_private import find_flavour, list_variables
 from tb_ckptmeta.worker.keras_weights import find_loads, refuse_tricks
-from tb_ckptmeta.worker.load import get_builder
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.randomness import find_random
 from tb_ckptmeta.worker.steps import Steps
@@ -55,8 +55,8 @@ def make_reference(job: Reference, folder: Path, steps: Steps) -> dict[str, Any]
     Raises:
         CkptMetaError: CHECK_FAILED where TensorFlow cannot restore the model.
     """
-    steps.begin("importing the builder")
-    registration = get_builder(job.source.spec, job.source.builder)
+    steps.begin("importing the builder" if job.source.config is None else "reading the configuration")
+    registration = get_registration(job.source)
     contents = Contents.from_json(json.loads((folder / CONTENTS).read_text(encoding="utf-8")))
     if job.source.graph:
         return _run_in_graph(job, registration, contents, folder, steps)

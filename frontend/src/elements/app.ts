@@ -8,21 +8,25 @@ import {
   cancelJob,
   type Checkpoint,
   type CheckpointsAnswer,
+  type Contents,
   fileUrl,
   type Job,
   listBuilders,
   listCheckpoints,
+  listSources,
   type OpenedGraph,
   openGraph,
   type Problem,
+  readContents,
   readJob,
+  type Source,
   startExport,
   takeVerdict,
   toProblem,
   type Verdict,
   type VerdictStatus,
 } from "../api";
-import { type Choice, choiceByPairing, planRebuild, subjectKey } from "../choice";
+import { type Choice, choiceByPairing, type Plan, planRebuild, subjectKey } from "../choice";
 import { followJob } from "../follow-job";
 import { formatCount, formatNumberOf } from "../format";
 import { goToGraphs, graphsUrl } from "../graphs-link";
@@ -204,6 +208,8 @@ export class App extends LitElement {
   readonly #builders = new Answers<BuildersAnswer>(() => this.requestUpdate());
   readonly #verdicts = new Answers<Verdict>(() => this.requestUpdate());
   readonly #graphs = new Answers<OpenedGraph>(() => this.requestUpdate());
+  readonly #sources = new Answers<Source[]>(() => this.requestUpdate());
+  readonly #contents = new Answers<Contents>(() => this.requestUpdate());
 
   @query("ckptmeta-list") private list!: CheckpointList | null;
   @query(".right") private right!: HTMLElement | null;
@@ -237,6 +243,7 @@ export class App extends LitElement {
   }
 
   protected override updated(changed: PropertyValues): void {
+    this.askAboutSelected();
     if (!changed.has("selected")) return;
     keep("selected", this.selected);
     this.right?.scrollTo({ top: 0 });
@@ -290,13 +297,15 @@ export class App extends LitElement {
 
   private renderDetail(checkpoint: Checkpoint, listed: CheckpointsAnswer) {
     const choice = this.choiceOf(checkpoint);
-    const plan = planRebuild(checkpoint, choice, this.builderList);
+    const plan = this.planOf(checkpoint);
     const key = subjectKey(checkpoint, plan.subject);
     const opened = this.#graphs.get(key);
     const graph = opened?.value ?? this.#opened[key] ?? null;
     return html`<ckptmeta-detail
       .checkpoint=${checkpoint}
       .builders=${this.builderList}
+      .sources=${this.sourcesOf(checkpoint)}
+      .contents=${this.#contents.get(fileKey(checkpoint))}
       .buildersState=${this.buildersState}
       .logdirs=${listed.logdirs}
       .choice=${choice}
@@ -308,6 +317,7 @@ export class App extends LitElement {
       .graphProblem=${opened?.running ? null : (opened?.problem ?? null)}
       .opening=${opened?.running ?? false}
       .graphUrl=${graph ? this.graphUrl(graph).href : ""}
+      @load-contents=${() => this.loadContents(checkpoint)}
       @choice=${(event: CustomEvent<Choice>) => this.choose(checkpoint, event.detail)}
       @verify=${() => this.verify(checkpoint)}
       @open-graph=${(event: CustomEvent<{ newTab: boolean }>) => this.openGraphs(checkpoint, event.detail.newTab)}
@@ -361,6 +371,28 @@ export class App extends LitElement {
     return this.#choices.get(checkpoint.id) ?? choiceByPairing(checkpoint, this.builderList);
   }
 
+  private planOf(checkpoint: Checkpoint): Plan {
+    return planRebuild(checkpoint, this.choiceOf(checkpoint), this.builderList, this.sourcesOf(checkpoint));
+  }
+
+  private sourcesOf(checkpoint: Checkpoint): readonly Source[] {
+    return this.#sources.get(fileKey(checkpoint))?.value ?? [];
+  }
+
+  /** Names tell the sources of what is selected; without a builder its tree is what there is to see, and is read. */
+  private askAboutSelected(): void {
+    const checkpoint = this.#listing.get(ALL)?.value?.checkpoints.find(({ id }) => id === this.selected);
+    if (!checkpoint) return;
+    const key = fileKey(checkpoint);
+    if (this.#sources.get(key) === null) void this.#sources.ask(key, () => listSources(checkpoint.id));
+    const builderless = checkpoint.pairing.builder === null && this.buildersState !== "loading";
+    if (builderless && this.#contents.get(key) === null) this.loadContents(checkpoint);
+  }
+
+  private loadContents(checkpoint: Checkpoint): void {
+    void this.#contents.ask(fileKey(checkpoint), () => readContents(checkpoint.id));
+  }
+
   private choose(checkpoint: Checkpoint, choice: Choice): void {
     this.#choices.set(checkpoint.id, choice);
     this.requestUpdate();
@@ -391,7 +423,7 @@ export class App extends LitElement {
   }
 
   private async verify(checkpoint: Checkpoint): Promise<void> {
-    const { subject } = planRebuild(checkpoint, this.choiceOf(checkpoint), this.builderList);
+    const { subject } = this.planOf(checkpoint);
     const key = subjectKey(checkpoint, subject);
     await this.#verdicts.ask(key, () => takeVerdict(subject));
     const answer = this.#verdicts.get(key);
@@ -405,7 +437,7 @@ export class App extends LitElement {
   }
 
   private async openGraphs(checkpoint: Checkpoint, newTab: boolean): Promise<void> {
-    const { subject } = planRebuild(checkpoint, this.choiceOf(checkpoint), this.builderList);
+    const { subject } = this.planOf(checkpoint);
     const key = subjectKey(checkpoint, subject);
     await this.#graphs.ask(key, () => openGraph(subject));
     const answer = this.#graphs.get(key);
@@ -424,7 +456,7 @@ export class App extends LitElement {
   }
 
   private async runExport(checkpoint: Checkpoint, options: ExportOptions): Promise<void> {
-    const { subject } = planRebuild(checkpoint, this.choiceOf(checkpoint), this.builderList);
+    const { subject } = this.planOf(checkpoint);
     const request = { ...subject, ...options };
     const now = Date.now();
     let current: Export = { request, startedAt: now, stepAt: now, job: null, problem: null, url: "" };
@@ -462,6 +494,11 @@ export class App extends LitElement {
     event.preventDefault();
     this.list.focusFilter();
   };
+}
+
+// Training may write a checkpoint of this name again, with other contents.
+function fileKey({ id, modified }: Checkpoint): string {
+  return JSON.stringify([id, modified]);
 }
 
 function parentSearch(): string {

@@ -1,10 +1,12 @@
 import { css, html, LitElement, nothing } from "lit";
 import { customElement, property } from "lit/decorators.js";
+import { keyed } from "lit/directives/keyed.js";
 import type { Answer } from "../answers";
-import type { Builder, BuildersState, Checkpoint, Logdir, OpenedGraph, Problem, Verdict } from "../api";
+import type { Builder, BuildersState, Checkpoint, Contents, Logdir, OpenedGraph, Problem, Source, Verdict } from "../api";
 import type { Choice, Plan } from "../choice";
 import { base } from "../styles";
 import "./checkpoint-facts";
+import "./contents-tree";
 import "./empty-note";
 import { type Export, isRunning } from "./export-view";
 import "./graph-view";
@@ -15,6 +17,7 @@ import "./verdict-view";
  * Everything about the selected checkpoint.
  *
  * @fires choice, verify, open-graph, export - passed on from `ckptmeta-rebuild`.
+ * @fires load-contents - the tree of what the checkpoint holds is wanted.
  * @fires cancel-export - passed on from `ckptmeta-export`.
  */
 @customElement("ckptmeta-detail")
@@ -39,6 +42,8 @@ export class CheckpointDetail extends LitElement {
 
   @property({ attribute: false }) checkpoint!: Checkpoint;
   @property({ attribute: false }) builders: readonly Builder[] = [];
+  @property({ attribute: false }) sources: readonly Source[] = [];
+  @property({ attribute: false }) contents: Answer<Contents> | null = null;
   @property() buildersState: BuildersState = "loading";
   @property({ attribute: false }) logdirs: readonly Logdir[] = [];
   @property({ attribute: false }) choice!: Choice;
@@ -54,14 +59,10 @@ export class CheckpointDetail extends LitElement {
   protected override render() {
     return html`<div class="column" data-testid="detail" data-checkpoint-id=${this.checkpoint.id}>
       <ckptmeta-facts .checkpoint=${this.checkpoint}></ckptmeta-facts>
-      ${this.buildersState === "none" && this.builders.length === 0
-        ? html`<div class="card builders">
-            <ckptmeta-empty kind="no-builders" .logdirs=${this.logdirs}></ckptmeta-empty>
-          </div>`
-        : nothing}
       <ckptmeta-rebuild
         .checkpoint=${this.checkpoint}
         .builders=${this.builders}
+        .sources=${this.sources}
         .buildersState=${this.buildersState}
         .choice=${this.choice}
         .plan=${this.plan}
@@ -83,7 +84,20 @@ export class CheckpointDetail extends LitElement {
             @cancel=${() => this.dispatchEvent(new CustomEvent("cancel-export"))}
           ></ckptmeta-export>`
         : nothing}
-      <ckptmeta-verdict .answer=${this.verdict}></ckptmeta-verdict>
+      ${this.plan.noVerdict ? nothing : html`<ckptmeta-verdict .answer=${this.verdict}></ckptmeta-verdict>`}
+      ${keyed(
+        this.checkpoint.id,
+        html`<ckptmeta-contents
+          ?first=${this.checkpoint.pairing.builder === null}
+          .answer=${this.contents}
+          @load=${() => this.dispatchEvent(new CustomEvent("load-contents"))}
+        ></ckptmeta-contents>`,
+      )}
+      ${this.buildersState === "none" && this.builders.length === 0
+        ? html`<div class="card builders">
+            <ckptmeta-empty kind="no-builders" .logdirs=${this.logdirs}></ckptmeta-empty>
+          </div>`
+        : nothing}
     </div>`;
   }
 

@@ -1,6 +1,6 @@
 import { css, html, LitElement, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
-import type { Builder, BuildersState, Checkpoint, ExportFormat, Parameter } from "../api";
+import type { Builder, BuildersState, Checkpoint, ExportFormat, Parameter, Source, SourceKind } from "../api";
 import { describeDefault } from "../arguments";
 import { type Choice, chooseBuilder, type Plan } from "../choice";
 import { base } from "../styles";
@@ -19,6 +19,9 @@ const FORMATS: { value: ExportFormat; label: string }[] = [
   { value: "checkpoint", label: "TF1 checkpoint with .meta (.zip)" },
   { value: "onnx", label: "ONNX (.onnx)" },
 ];
+
+// How the value of a source begins among those of builders, whose names cannot hold it.
+const SOURCE = "•";
 
 /**
  * What to rebuild a checkpoint with, and what to do with it then.
@@ -127,6 +130,7 @@ export class RebuildForm extends LitElement {
 
   @property({ attribute: false }) checkpoint!: Checkpoint;
   @property({ attribute: false }) builders: readonly Builder[] = [];
+  @property({ attribute: false }) sources: readonly Source[] = [];
   @property() buildersState: BuildersState = "loading";
   @property({ attribute: false }) choice!: Choice;
   @property({ attribute: false }) plan!: Plan;
@@ -145,7 +149,7 @@ export class RebuildForm extends LitElement {
     const { blocked } = this.plan;
     return html`<form class="card" @submit=${this.onSubmit}>
       <div class="builder">
-        <label for="builder">Builder</label>
+        <label for="builder">${this.source ? "Source" : "Builder"}</label>
         <select id="builder" class="field" data-testid="builder-select" @change=${this.onBuilder}>
           ${this.renderChoices()}
         </select>
@@ -153,8 +157,13 @@ export class RebuildForm extends LitElement {
       </div>
       ${builder ? this.renderBuilder(builder) : nothing}
       <div class="actions">
-        <button class="button primary" data-testid="verify" ?disabled=${blocked !== "" || this.verifying}>
-          ${this.verifying ? "Verifying…" : "Verify"}
+        <button
+          class="button primary"
+          data-testid="verify"
+          title=${this.plan.noVerdict ?? ""}
+          ?disabled=${blocked !== "" || Boolean(this.plan.noVerdict) || this.verifying}
+        >
+          ${this.verifying ? "Verifying…" : this.source?.asked ? "Rebuild from the Keras configuration" : "Verify"}
         </button>
         <button
           class="button"
@@ -165,14 +174,15 @@ export class RebuildForm extends LitElement {
         >
           ${this.opening ? "Opening…" : "Open in Graphs"}
         </button>
-        ${this.renderHint(blocked)}
+        ${this.renderConfiguration()} ${this.renderHint(blocked)}
       </div>
       <div class="export">
         <button
           class="button"
           type="button"
           data-testid="export"
-          ?disabled=${blocked !== "" || this.exporting}
+          title=${this.plan.noExport ?? ""}
+          ?disabled=${blocked !== "" || Boolean(this.plan.noExport) || this.exporting}
           @click=${this.onExport}
         >
           Export
@@ -207,9 +217,15 @@ export class RebuildForm extends LitElement {
     </form>`;
   }
 
+  /** What stands in a builder's stead, chosen or for want of one. */
+  private get source(): Source | undefined {
+    return this.sources.find(({ kind }) => kind === this.plan.subject.source);
+  }
+
   private renderChoices() {
     const { pairing } = this.checkpoint;
     const { builder: chosen } = this.choice;
+    const { source } = this;
     const names = this.builders.map(({ name }) => name);
     // A record can name what nobody registered: it is shown as it is.
     const strangers = [...new Set([chosen, pairing.builder ?? "", ...pairing.claims])].filter(
@@ -220,14 +236,21 @@ export class RebuildForm extends LitElement {
     const option = (name: string, label = name) =>
       html`<option value=${name} .selected=${name === chosen}>${label}</option>`;
     const unknown = this.buildersState === "loading" ? "loading" : "not registered";
-    const none = pairing.claims.length > 1 ? "Choose a builder…" : "None: a graph beside the checkpoint";
     return html`
-      ${pairing.builder === null || chosen === "" ? option("", none) : nothing}
+      ${chosen === "" && !source ? option("", pairing.claims.length > 0 ? "Choose a builder…" : "No builder") : nothing}
       ${strangers.map((name) => option(name, `${name} (${unknown})`))}
       ${claimed.length > 0 && others.length > 0
         ? html`<optgroup label="Paired with this checkpoint">${claimed.map((name) => option(name))}</optgroup>
             <optgroup label="Other builders">${others.map((name) => option(name))}</optgroup>`
         : [...claimed, ...others].map((name) => option(name))}
+      ${this.sources.length > 0
+        ? html`<optgroup label="Without a builder">
+            ${this.sources.map(
+              ({ kind, title, where }) =>
+                html`<option value=${SOURCE + kind} .selected=${kind === source?.kind}>${title}: ${where}</option>`,
+            )}
+          </optgroup>`
+        : nothing}
     `;
   }
 
@@ -236,12 +259,15 @@ export class RebuildForm extends LitElement {
     if (this.buildersState === "loading" && this.builders.length === 0) {
       return html`<span class="reason" data-testid="builders-loading">Builders are being read…</span>`;
     }
+    if (this.source) {
+      return html`<span class="reason" data-testid="source-description">${this.source.description}</span>`;
+    }
     const chosen = this.choice.builder;
     if (chosen !== "" && chosen !== pairing.builder) {
       return builder ? html`<span class="reason">chosen by you</span>` : nothing;
     }
     const several = pairing.builder === null && pairing.claims.length > 1;
-    const otherwise = chosen === "" ? "No builder claims this checkpoint; a .meta, SavedModel or Keras model beside it serves." : "";
+    const otherwise = chosen === "" ? "No builder claims this checkpoint." : "";
     const text = pairing.reason || (several ? `${pairing.claims.join(", ")} claim it` : otherwise);
     return html`<span class="reason ${several ? "warn" : ""}" data-testid="pairing-reason">${text}</span>`;
   }
@@ -298,8 +324,28 @@ export class RebuildForm extends LitElement {
     </div>`;
   }
 
+  /** A Keras configuration is deserialised for no other reason than that somebody has asked for it. */
+  private renderConfiguration() {
+    const config = this.sources.find(({ asked }) => asked);
+    if (!config || this.choice.builder !== "" || this.source?.asked) return nothing;
+    return html`<button
+      class="button"
+      type="button"
+      data-testid="rebuild-configuration"
+      title=${config.description}
+      ?disabled=${this.verifying}
+      @click=${() => {
+        this.tell("choice", { builder: "", texts: {}, source: config.kind } satisfies Choice);
+        this.tell("verify", null);
+      }}
+    >
+      Rebuild from the Keras configuration
+    </button>`;
+  }
+
   private renderHint(blocked: string) {
     if (blocked) return html`<span class="hint warn" data-testid="blocked">${blocked}</span>`;
+    if (this.plan.noExport) return html`<span class="hint" data-testid="no-export">${this.plan.noExport}</span>`;
     if (!this.graphs.attached) {
       return html`<span class="hint warn" data-testid="graphs-problem"
         >The Graphs dashboard cannot show it: ${this.graphs.problem || "the plugin could not attach to it."}</span
@@ -314,12 +360,17 @@ export class RebuildForm extends LitElement {
 
   private onBuilder(event: Event): void {
     const { value } = event.target as HTMLSelectElement;
+    if (value.startsWith(SOURCE)) {
+      const source = value.slice(SOURCE.length) as SourceKind;
+      this.tell("choice", { builder: "", texts: {}, source } satisfies Choice);
+      return;
+    }
     this.tell("choice", chooseBuilder(value, this.checkpoint.pairing, this.builders));
   }
 
   private onSubmit(event: SubmitEvent): void {
     event.preventDefault();
-    if (this.plan.blocked === "" && !this.verifying) this.tell("verify", null);
+    if (this.plan.blocked === "" && !this.plan.noVerdict && !this.verifying) this.tell("verify", null);
   }
 
   private onExport(): void {

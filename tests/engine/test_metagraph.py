@@ -1,0 +1,153 @@
+"""A `.meta` and a `saved_model.pb` are read as messages: what they say, and what is no such file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.compat.proto import function_pb2, graph_pb2, meta_graph_pb2, types_pb2
+
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine import inline_functions, metagraph
+from tb_ckptmeta.engine.metagraph import read_metagraph, read_saved_model
+
+Write = Callable[[Any], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_message(message: Any) -> str:
+        path = tmp_path / "model.meta"
+        path.write_bytes(message if isinstance(message, bytes) else message.SerializeToString())
+        return str(path)
+
+    return write_message
+
+
+def wrap(meta: Any) -> bytes:
+    """A SavedModel of one MetaGraphDef."""
+    data = meta.SerializeToString()
+    length, size = b"", len(data)
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return b"\x08\x01\x12" + length + bytes([size]) + data
+
+
+def make_graph(saver: bool = True) -> Any:
+    """Two variables, of which the output reads the first; the Saver restores it from another name."""
+    meta = meta_graph_pb2.MetaGraphDef()
+    graph = meta.graph_def
+    for name in ("w", "unused"):
+        node = graph.node.add(name=name, op="VarHandleOp")
+        node.attr["dtype"].type = types_pb2.DT_FLOAT
+        node.attr["shape"].shape.dim.add(size=3)
+    graph.node.add(name="read", op="ReadVariableOp", input=["w"])
+    graph.node.add(name="y", op="Relu", input=["read"])
+    for name, texts in (("names", [b"stored/w"]), ("slices", [b""])):
+        tensor = graph.node.add(name=name, op="Const").attr["value"].tensor
+        tensor.string_val.extend(texts)
+    graph.node.add(name="prefix", op="Const")
+    graph.node.add(name="restore", op="RestoreV2", input=["prefix", "names", "slices"])
+    graph.node.add(name="same", op="Identity", input=["restore"])
+    graph.node.add(name="assign", op="AssignVariableOp", input=["w", "same"])
+    graph.node.add(name="all", op="NoOp", input=["^assign"])
+    if saver:
+        meta.saver_def.restore_op_name = "all"
+    meta.signature_def["serving_default"].outputs["y"].name = "y:0"
+    return meta
+
+
+def make_calls(*bodies: tuple[str, list[str]]) -> Any:
+    """A graph that calls the first of some functions, each of which calls what it lists."""
+    meta = make_graph()
+    for name, called in bodies:
+        function = function_pb2.FunctionDef()
+        function.signature.name = name
+        function.signature.output_arg.add(name="y")
+        for i, other in enumerate(called):
+            node = function.node_def.add(name=f"call{i}", op="StatefulPartitionedCall")
+            node.attr["f"].func.name = other
+        function.node_def.add(name="leaf", op="Const")
+        function.ret["y"] = "leaf:output:0"
+        meta.graph_def.library.function.append(function)
+    node = meta.graph_def.node.add(name="call", op="StatefulPartitionedCall")
+    node.attr["f"].func.name = bodies[0][0]
+    return meta
+
+
+def test_metagraph_names_a_variable_by_what_its_restore_operation_reads(write: Write) -> None:
+    read = read_metagraph(write(make_graph()), "It")
+    (variable,) = read.rebuilt.variables
+    assert (variable.name, variable.parts, variable.shape, variable.read) == ("stored/w", ("w",), (3,), True)
+    assert "its own restore operation says" in read.rebuilt.notes[0]
+
+
+def test_metagraph_without_a_saver_goes_by_the_variables_names(write: Write) -> None:
+    read = read_metagraph(write(make_graph(saver=False)), "It")
+    assert [v.name for v in read.rebuilt.variables] == ["w"]
+    assert "compared by their names" in read.rebuilt.notes[0]
+
+
+def test_metagraph_drops_the_values_of_large_constants_alone(write: Write) -> None:
+    meta = make_graph()
+    meta.graph_def.node.add(name="large", op="Const").attr["value"].tensor.tensor_content = b"x" * 5000
+    graph = graph_pb2.GraphDef.FromString(read_metagraph(write(meta), "It").graph)
+    attributes = {n.name: set(n.attr) for n in graph.node}
+    assert attributes["large"] == {"_too_large_attrs"}
+    assert attributes["names"] == {"value"}
+
+
+def test_saved_model_puts_functions_in_the_place_of_their_calls(write: Write) -> None:
+    meta = make_calls(("outer", ["inner"]), ("inner", []))
+    meta.signature_def["serving_default"].outputs["z"].name = "call:0"
+    read = read_saved_model(write(wrap(meta)), "It")
+    graph = graph_pb2.GraphDef.FromString(read.graph)
+    assert {n.name for n in graph.node} == {"w", "read", "y", "call/leaf"}
+    assert not graph.library.function
+
+
+def test_saved_model_whose_functions_call_themselves_is_refused(write: Write) -> None:
+    path = write(wrap(make_calls(("f", ["f"]))))
+    with pytest.raises(CkptMetaError, match="call each other more than 64 deep") as caught:
+        read_saved_model(path, "It")
+    assert caught.value.code is Code.SOURCE_UNREADABLE
+
+
+def test_saved_model_whose_functions_double_at_each_call_is_refused(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inline_functions, "MOST_NODES", 2000)
+    bodies = [(f"f{i}", [f"f{i + 1}"] * 2) for i in range(30)]
+    path = write(wrap(make_calls(*bodies, ("f30", []))))
+    with pytest.raises(CkptMetaError, match="more than 2000 operations"):
+        read_saved_model(path, "It")
+
+
+@pytest.mark.parametrize("read", [read_metagraph, read_saved_model])
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"\x12\xff\xff\xff\xff\x0f", b"\x0a\x02\x0a\x00", bytes(range(256)) * 40]
+)
+def test_file_that_is_no_graph_is_refused(write: Write, read: Any, content: bytes) -> None:
+    with pytest.raises(CkptMetaError) as caught:
+        read(write(content), "It")
+    assert caught.value.code is Code.SOURCE_UNREADABLE
+    assert "model.meta" in caught.value.message
+
+
+def test_file_that_is_too_large_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(make_graph())
+    monkeypatch.setattr(metagraph, "MOST_BYTES", 100)
+    with pytest.raises(CkptMetaError, match="larger than") as caught:
+        read_metagraph(path, "It")
+    assert caught.value.code is Code.SOURCE_UNREADABLE
+
+
+def test_restore_operation_that_waits_for_itself_ends(write: Write) -> None:
+    meta = make_graph()
+    for node in meta.graph_def.node:
+        if node.name == "same":
+            node.input[:] = ["same"]
+    assert [v.name for v in read_metagraph(write(meta), "It").rebuilt.variables] == ["w"]
