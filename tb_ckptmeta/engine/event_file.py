@@ -9,12 +9,12 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from google.protobuf.message import DecodeError
 from tensorboard.compat.proto import event_pb2
 
 from tb_ckptmeta.core.errors import Code
+from tb_ckptmeta.engine.bound_message import parse_bounded
 from tb_ckptmeta.engine.checkpoint_file import open_file
-from tb_ckptmeta.engine.sstable import crc32c, unmask_crc
+from tb_ckptmeta.engine.sstable import MalformedError, crc32c, unmask_crc
 
 TAG = "keras"
 PLUGIN = "graph_keras_model"
@@ -24,6 +24,7 @@ MOST_RECORDS = 200
 MOST_BYTES = 64 << 20
 """How much of a file is looked through: the callback logs the model before the training's first step."""
 _LARGEST_RECORD = 16 << 20
+_MOST_FIELDS = 10_000
 
 
 def find_keras_text(path: str) -> str | None:
@@ -35,10 +36,14 @@ def find_keras_text(path: str) -> str | None:
         CkptMetaError: SOURCE_MISSING, CHECKPOINT_UNREADABLE.
     """
     with open_file(path, Code.SOURCE_MISSING) as file:
-        for record in _read_records(file):
+        for record, checksum in _read_records(file):
+            if PLUGIN.encode() not in record:
+                continue
+            if unmask_crc(checksum) != crc32c(record):
+                return None
             try:
-                event = event_pb2.Event.FromString(record)
-            except DecodeError:
+                event = parse_bounded(event_pb2.Event, record, _MOST_FIELDS)
+            except MalformedError:
                 return None
             for value in event.summary.value:
                 logged = value.tag == TAG and value.metadata.plugin_data.plugin_name == PLUGIN
@@ -47,7 +52,8 @@ def find_keras_text(path: str) -> str | None:
     return None
 
 
-def _read_records(file: BinaryIO) -> Iterator[bytes]:
+def _read_records(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Yield records with their checksums; that of the length alone is made sure of, the others take their time."""
     left = MOST_BYTES
     for _ in range(MOST_RECORDS):
         head = file.read(12)
@@ -57,7 +63,7 @@ def _read_records(file: BinaryIO) -> Iterator[bytes]:
         if unmask_crc(checksum) != crc32c(head[:8]) or length > _LARGEST_RECORD or length > left:
             return
         record = file.read(length + 4)
-        if len(record) < length + 4 or unmask_crc(int.from_bytes(record[-4:], "little")) != crc32c(record[:-4]):
+        if len(record) < length + 4:
             return
         left -= length
-        yield record[:-4]
+        yield record[:-4], int.from_bytes(record[-4:], "little")

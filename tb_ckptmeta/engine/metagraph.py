@@ -14,12 +14,14 @@ from tensorboard.compat.proto import meta_graph_pb2, variable_pb2
 from tb_ckptmeta.core.contents import DTYPE_NAMES
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
+from tb_ckptmeta.engine.bound_message import parse_bounded
 from tb_ckptmeta.engine.checkpoint_file import open_file
-from tb_ckptmeta.engine.inline_functions import inline_functions, parse_tensor
+from tb_ckptmeta.engine.inline_functions import MOST_NODES, inline_functions, parse_tensor
 from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
 
-MOST_BYTES = 256 << 20
-"""Constants apart, a graph of this size is larger than any model's."""
+MOST_BYTES = 128 << 20
+_MOST_FIELDS = 4_000_000
+"""What a file may take, and what it may hold: more than the graph of any model that is trained."""
 
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 _ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
@@ -282,14 +284,16 @@ def _read_file(path: str) -> bytes:
 
 def _parse(data: bytes, path: str) -> Any:
     try:
-        return meta_graph_pb2.MetaGraphDef.FromString(data)
-    except (DecodeError, UnicodeDecodeError, RecursionError):
-        raise _unreadable(path, "it is no MetaGraphDef") from None
+        return parse_bounded(meta_graph_pb2.MetaGraphDef, data, _MOST_FIELDS)
+    except MalformedError as error:
+        raise _unreadable(path, f"it {error}") from None
 
 
 def _require_nodes(meta: Any, path: str) -> None:
     if not meta.graph_def.node:
         raise _unreadable(path, "its graph is empty")
+    if len(meta.graph_def.node) > MOST_NODES:
+        raise _unreadable(path, f"its graph has more than {MOST_NODES} operations")
 
 
 def _unreadable(path: str, reason: str) -> CkptMetaError:

@@ -210,6 +210,8 @@ class Workspace:
 
     def rebuild(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Artifacts:
         """Rebuild the model of a choice, or parse its source; raises as the worker says, or `SourceReader.read`."""
+        if choice.source is not None:
+            require_graph(choice.source, "there are no operations to show")
         contents = self._inspector.read(choice.checkpoint)
         if choice.source is not None and not choice.source.asked:
             return self._sources.read(choice.checkpoint, choice.source)

@@ -58,7 +58,7 @@ def test_file_that_ends_within_a_record_has_none(path: Path, cut: int) -> None:
 @pytest.mark.parametrize("at", [0, 9, 20, -2])
 def test_file_with_a_wrong_byte_has_none(path: Path, at: int) -> None:
     data = bytearray(make_model('{"class_name": "Sequential"}'))
-    data[at] ^= 1
+    data[at] ^= 1  # of the length, its checksum, the model, its checksum
     path.write_bytes(bytes(data))
     assert find_keras_text(str(path)) is None
 

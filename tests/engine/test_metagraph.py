@@ -93,7 +93,7 @@ def test_metagraph_without_a_saver_goes_by_the_variables_names(write: Write) -> 
 
 def test_metagraph_drops_the_values_of_large_constants_alone(write: Write) -> None:
     meta = make_graph()
-    meta.graph_def.node.add(name="large", op="Const").attr["value"].tensor.tensor_content = b"x" * 5000
+    meta.graph_def.node.add(name="large", op="Const").attr["value"].tensor.tensor_content = b"x" * 3_000_000
     graph = graph_pb2.GraphDef.FromString(read_metagraph(write(meta), "It").graph)
     attributes = {n.name: set(n.attr) for n in graph.node}
     assert attributes["large"] == {"_too_large_attrs"}
@@ -128,7 +128,16 @@ def test_saved_model_whose_functions_double_at_each_call_is_refused(
 
 @pytest.mark.parametrize("read", [read_metagraph, read_saved_model])
 @pytest.mark.parametrize(
-    "content", [b"", b"garbage", b"\x12\xff\xff\xff\xff\x0f", b"\x0a\x02\x0a\x00", bytes(range(256)) * 40]
+    "content",
+    [
+        b"",
+        b"garbage",
+        b"\x12" * 3_000_000,
+        b"\x0b" * 3_000_000,
+        b"\x12\xff\xff\xff\xff\x0f",
+        b"\x0a\x02\x0a\x00",
+        bytes(range(256)) * 40,
+    ],
 )
 def test_file_that_is_no_graph_is_refused(write: Write, read: Any, content: bytes) -> None:
     with pytest.raises(CkptMetaError) as caught:
@@ -143,6 +152,33 @@ def test_file_that_is_too_large_is_refused(write: Write, monkeypatch: pytest.Mon
     with pytest.raises(CkptMetaError, match="larger than") as caught:
         read_metagraph(path, "It")
     assert caught.value.code is Code.SOURCE_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b"\x0a\x00",  # operations
+        b"\x12\x00",  # the function library, over and over
+        b"\x0a\x08\x2a\x06\x0a\x00\x12\x02\x0a\x00",  # attributes: lists
+    ],
+)
+def test_small_file_that_would_be_large_in_memory_is_not_parsed(
+    write: Write, monkeypatch: pytest.MonkeyPatch, field: bytes
+) -> None:
+    monkeypatch.setattr(metagraph, "_MOST_FIELDS", 100_000)
+    body = field * (3_000_000 // len(field))
+    size = len(body)
+    length = bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127 | 128, size >> 21])
+    with pytest.raises(CkptMetaError, match="it has more than 100000 fields"):
+        read_metagraph(write(b"\x12" + length + body), "It")
+
+
+def test_graph_with_more_operations_than_anybody_looks_at_is_refused(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metagraph, "MOST_NODES", 5)
+    with pytest.raises(CkptMetaError, match="more than 5 operations"):
+        read_metagraph(write(make_graph()), "It")
 
 
 def test_restore_operation_that_waits_for_itself_ends(write: Write) -> None:

@@ -1,0 +1,71 @@
+"""Parse a protobuf message from a logdir only once it is known how many fields it has. Runs in the caller's process.
+
+Two bytes on the wire can be a message of two hundred in memory: a small file would fill the caller's. So the wire is
+walked first, by the message's own schema, without making anything of it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
+
+_SMALL = 2 << 20
+"""What is no larger is parsed as it is, whatever it holds."""
+
+
+def parse_bounded(message: Any, data: bytes, most_fields: int) -> Any:
+    """Parse `data` into a `message` of at most so many fields, those of messages in it included.
+
+    Raises:
+        MalformedError: bytes that are no such message, or one of more fields; it says which.
+    """
+    if len(data) > _SMALL and count_fields(data, message.DESCRIPTOR, most_fields) > most_fields:
+        raise MalformedError(f"has more than {most_fields} fields")
+    try:
+        return message.FromString(data)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedError(f"is no {message.DESCRIPTOR.name}") from None
+
+
+def count_fields(data: bytes, descriptor: Any, most: int) -> int:
+    """Count the fields of a message on the wire, and stop beyond `most`.
+
+    Raises:
+        MalformedError: a field that runs past its message, or of a kind that protobuf no longer writes.
+    """
+    count = 0
+    stack = [(0, len(data), descriptor)]
+    while stack:
+        at, end, kind = stack.pop()
+        messages = _find_messages(kind)
+        while at < end:
+            count += 1
+            if count > most:
+                return count
+            tag, at = (data[at], at + 1) if data[at] < 128 else decode_varint(data, at)
+            wire = tag & 7
+            if wire == 2:
+                size, at = (data[at], at + 1) if at < end and data[at] < 128 else decode_varint(data, at)
+                inner = messages.get(tag >> 3)
+                if inner is not None:
+                    stack.append((at, at + size, inner))
+                at += size
+            elif wire == 0:
+                at = at + 1 if at < end and data[at] < 128 else decode_varint(data, at)[1]
+            elif wire in (1, 5):
+                at += 8 if wire == 1 else 4
+            else:
+                raise MalformedError("has a field of no kind that is written")
+            if at > end:
+                raise MalformedError("ends within a field")
+    return count
+
+
+@lru_cache(maxsize=256)
+def _find_messages(descriptor: Any) -> dict[int, Any]:
+    """Return number -> type of the fields that are messages themselves; an entry of a map is one."""
+    return {f.number: f.message_type for f in descriptor.fields if f.message_type is not None}
