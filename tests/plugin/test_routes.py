@@ -545,6 +545,8 @@ def test_every_route_is_documented(http_api: str, demo_board: TensorBoard) -> No
     assert routes == {
         "`GET /checkpoints`",
         "`GET /builders`",
+        "`GET /sources?checkpoint=ID`",
+        "`GET /contents?checkpoint=ID`",
         "`POST /verdict`",
         "`POST /open`",
         "`POST /export`",
