@@ -279,6 +279,19 @@ body.dark-mode{background:#303030}body.dark-mode header{background:#ef6c00}
 iframe{flex:1;border:0;width:100%}</style></head>
 <body><header>TensorBoard</header><iframe src="data/plugin_entry.html?name=ckptmeta"></iframe></body></html>`;
 
+const SOURCES = [
+  { kind: "keras_config", title: "Keras configuration", where: "train/events.out.tfevents.1", description: "Read when asked for.", asked: true },
+  { kind: "objects", title: "Tree of variables", where: "ckpt-7000", description: "What the checkpoint itself holds.", asked: false },
+];
+const SUM = { bookkeeping: false, variables: 1, parameters: 32, bytes: 128 };
+const KERNEL = { ...SUM, name: "kernel", key: "model/kernel/.ATTRIBUTES/VARIABLE_VALUE", shape: [4, 8], dtype: "float32" };
+const CONTENTS = {
+  format: "object",
+  root: { ...SUM, name: "ckpt-7000", children: [{ ...SUM, name: "model", children: [KERNEL] }] },
+  left_out: 0,
+  notes: [],
+};
+
 /** Starts the stand-in; `requests` tells what it was asked, `answers` overrides what a route answers. */
 export async function startFakeTensorBoard({ port = 0, scenario = "usual", delay = 1_500 } = {}) {
   const jobs = new Map();
@@ -292,6 +305,8 @@ export async function startFakeTensorBoard({ port = 0, scenario = "usual", delay
     if (made) return respond(...(await made(body)));
     if (route === "GET checkpoints") return respond(200, answerCheckpoints(current));
     if (route === "GET builders") return respond(200, answerBuilders(current));
+    if (route === "GET sources") return respond(200, { sources: SOURCES });
+    if (route === "GET contents") return respond(200, CONTENTS);
     if (route === "POST verdict") {
       await new Promise((resolve) => setTimeout(resolve, delay));
       return respond(200, makeVerdict(body));

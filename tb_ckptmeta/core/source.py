@@ -15,7 +15,7 @@ TITLES: Mapping[str, str] = {
     METAGRAPH: "MetaGraphDef",
     SAVED_MODEL: "SavedModel",
     KERAS_CONFIG: "Keras configuration",
-    OBJECTS: "Object graph",
+    OBJECTS: "Tree of variables",
 }
 """Kind -> what people call it."""
 

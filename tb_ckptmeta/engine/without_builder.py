@@ -64,7 +64,7 @@ def require_graph(source: FoundSource, what: str) -> None:
     if source.kind == OBJECTS:
         raise CkptMetaError(
             Code.NO_BUILDER,
-            f"The object graph of {source.where} is the checkpoint itself, and no model: {what}. Register a builder, "
+            f"The tree of {source.where} is what the checkpoint holds, and no model: {what}. Register a builder, "
             "or put the model's .meta, SavedModel or .keras file beside it.",
         )
 
