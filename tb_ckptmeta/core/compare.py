@@ -7,22 +7,17 @@ saving). A name-based one is compared by variable name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
-from tb_ckptmeta.core.contents import Contents, ObjectGraph, StoredTensor
+from tb_ckptmeta.core.contents import Contents, ObjectGraph
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, PARTIAL
-
-VALUE = "VARIABLE_VALUE"
-"""The attribute of an object node that holds a variable's value."""
+from tb_ckptmeta.core.walk import VALUE, Attached, agrees, attach, pair_by_name, same_shape
 
 CONFIGURATION = "OBJECT_CONFIG_JSON"
-
-ATTACHMENT_DEPTH = 3
-"""How far below the checkpoint's root a model is looked for."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +41,6 @@ class Comparison:
     binding: Mapping[int, str]
     attachment: tuple[str, ...] | None
     listed: bool = False
-
-
-@dataclass
-class _Walk:
-    """One simultaneous walk: the pairs it made and the variables it reached."""
-
-    start: int
-    path: tuple[str, ...]
-    nodes: dict[int, int] = field(default_factory=dict)  # checkpoint node -> model node
-    binding: dict[int, str] = field(default_factory=dict)  # variable -> key
 
 
 def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
@@ -88,9 +73,6 @@ def _compare_arrays(rebuilt: Rebuilt, contents: Contents) -> Comparison:
     return _conclude(rebuilt, contents, binding, _without(left, kept), kept, [], None)
 
 
-_MODEL_EDGES = (("model",), ("net",), ("network",))
-
-
 def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Comparison:
     binding: dict[int, str] = {}
     for index, variable in enumerate(rebuilt.variables):
@@ -103,7 +85,9 @@ def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Co
 
 
 def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> Comparison:
-    walk, notes, ambiguous = _attach(rebuilt, contents, saved)
+    assert rebuilt.objects is not None
+    attached = attach(rebuilt, contents, saved, pair_by_name(rebuilt.objects, saved))
+    walk, notes = attached.walk, _describe_twins(attached)
     if not walk.binding and rebuilt.listed and saved.nodes[0].children.keys() >= _EXPORT_EDGES:
         return _compare_listed(rebuilt, contents, saved)
     # Written by TensorFlow 2.0 to 2.4 beside each Keras layer: a text about it, and no state.
@@ -119,7 +103,17 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -
     unexpected = [k for k in left if k in model_keys]
     found = _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
     # Which half of a pair, a GAN's or a target network's, is meant is not ours to guess.
-    return replace(found, status=PARTIAL) if ambiguous and found.status == MATCH else found
+    return replace(found, status=PARTIAL) if attached.ambiguous and found.status == MATCH else found
+
+
+def _describe_twins(attached: Attached) -> list[str]:
+    if not attached.twins:
+        return []
+    return [
+        f"The model fits {len(attached.twins)} places of the checkpoint equally well, and was compared with the first: "
+        f"{_some(list(attached.twins))}. To say which, let the builder make them all: "
+        "Model(root=tf.train.Checkpoint(NAME=model, …), call=the one that is meant, inputs=…)."
+    ]
 
 
 # What Keras' `Model.export` saves (keras/src/export/saved_model_export_archive.py): not the model, but lists of its
@@ -155,90 +149,6 @@ def _compare_listed(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) ->
     return replace(found, listed=True)
 
 
-def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> tuple[_Walk, list[str], bool]:
-    """Return the walk from the node of the checkpoint where the model binds most; the shallowest of several.
-
-    Where the model fits several nodes that hold other values equally well, a note names them; the last value tells
-    whether nothing says which of them is meant.
-    """
-    best: _Walk | None = None
-    best_score = (-1, -1)
-    twins: list[_Walk] = []
-    for start, path in _attachments(saved):
-        walk = _walk(rebuilt, saved, start, path)
-        agree = sum(_agrees(rebuilt.variables[v], contents.tensors.get(k)) for v, k in walk.binding.items())
-        score = (agree, len(walk.binding))
-        # Of two that fit alike, an average of the weights beside the model, say, the one that is called so.
-        called = (
-            score == best_score > (0, 0)
-            and path[-1:] in _MODEL_EDGES
-            and best is not None
-            and best.path[-1:] not in _MODEL_EDGES
-        )
-        if score > best_score or called:
-            twins = [best] if called and best is not None else []
-            best, best_score = walk, score
-        elif score == best_score and best is not None and set(walk.binding.values()) != set(best.binding.values()):
-            twins.append(walk)
-    assert best is not None  # the root is always an attachment
-    if not best.binding:
-        # Nothing binds anywhere. What the model should have been is then most likely the root's only
-        # child that holds variables and is no bookkeeping; without such a child, the root.
-        likely = bookkeeping.find_likely_model(saved, contents.tensors)
-        if likely is not None:
-            return _walk(rebuilt, saved, saved.nodes[0].children[likely], (likely,)), [], False
-    if not twins:
-        return best, [], False
-    places = ["/".join(walk.path) or "its root" for walk in (best, *twins)]
-    note = (
-        f"The model fits {len(places)} places of the checkpoint equally well, and was compared with the first: "
-        f"{_some(places)}. To say which, let the builder make them all: Model(root=tf.train.Checkpoint(NAME=model, …), "
-        "call=the one that is meant, inputs=…)."
-    )
-    return best, [note], best.path[-1:] not in ((), *_MODEL_EDGES)
-
-
-def _attachments(saved: ObjectGraph) -> Iterable[tuple[int, tuple[str, ...]]]:
-    seen = {0}
-    level: list[tuple[int, tuple[str, ...]]] = [(0, ())]
-    for _ in range(ATTACHMENT_DEPTH + 1):
-        yield from level
-        below = []
-        for node, path in level:
-            for name, child in saved.nodes[node].children.items():
-                if child not in seen:
-                    seen.add(child)
-                    below.append((child, (*path, name)))
-        level = below
-
-
-def _walk(rebuilt: Rebuilt, saved: ObjectGraph, start: int, path: tuple[str, ...]) -> _Walk:
-    """Walk both graphs breadth-first from `start` and the model's root, as `tf.train.Checkpoint.restore` does.
-
-    A node of the checkpoint restores the first object that reaches it, and an object is restored from the
-    first node that reaches it: what comes later is left over, and shows as such.
-    """
-    assert rebuilt.objects is not None
-    walk = _Walk(start, path, {start: 0})
-    taken = {0}
-    queue = [start]
-    for node in queue:
-        model_node = walk.nodes[node]
-        key = saved.nodes[node].keys.get(VALUE)
-        variable = rebuilt.owners.get(model_node)
-        if key is not None and variable is not None:
-            walk.binding.setdefault(variable, key)
-        children = rebuilt.objects.nodes[model_node].children
-        for name, child in saved.nodes[node].children.items():
-            model_child = children.get(name)
-            if model_child is None or child in walk.nodes or model_child in taken:
-                continue
-            walk.nodes[child] = model_child
-            taken.add(model_child)
-            queue.append(child)
-    return walk
-
-
 def _conclude(
     rebuilt: Rebuilt,
     contents: Contents,
@@ -262,11 +172,11 @@ def _conclude(
             idle.append(variable.name)
         stored = contents.tensors[key]
         row = {"name": variable.name, "key": key}
-        if not _same_shape(variable.shape, stored.shape):
+        if not same_shape(variable.shape, stored.shape):
             shapes.append({**row, "model": _as_list(variable.shape), "checkpoint": list(stored.shape)})
         if variable.dtype != stored.dtype:
             dtypes.append({**row, "model": variable.dtype, "checkpoint": stored.dtype})
-        if variable.read and _agrees(variable, stored):
+        if variable.read and agrees(variable, stored):
             bound += 1
     read = sum(v.read for v in rebuilt.variables)
     notes = [*rebuilt.notes, *contents.notes, *notes]
@@ -312,16 +222,6 @@ def _conclude(
         binding,
         attachment,
     )
-
-
-def _agrees(variable: ModelVariable, stored: StoredTensor | None) -> bool:
-    return stored is not None and variable.dtype == stored.dtype and _same_shape(variable.shape, stored.shape)
-
-
-def _same_shape(model: tuple[int | None, ...] | None, stored: tuple[int, ...]) -> bool:
-    if model is None:
-        return True
-    return len(model) == len(stored) and all(m in (None, s) for m, s in zip(model, stored, strict=True))
 
 
 def _shape_and_dtype(variable: ModelVariable) -> dict[str, Any]:
