@@ -34,6 +34,9 @@ def make_parser(command: str) -> argparse.ArgumentParser:
                 "targets", metavar="LOGDIR|PREFIX", nargs="+", help="a folder to search, or a checkpoint's prefix"
             )
             _add_choice(parser)
+            parser.add_argument(
+                "--suggest", action="store_true", help="print the command line that would make it match, if any"
+            )
         case "export":
             parser.add_argument(
                 "prefix", metavar="PREFIX", help="the checkpoint, as restore takes it: runs/mlp/ckpt-1000"
@@ -120,6 +123,14 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--builder", metavar="NAME", help="the builder to use, whatever the pairing says")
     parser.add_argument(
         "--set", metavar="ARG=VALUE", action="append", default=[], type=_assignment, help="an argument of the builder"
+    )
+    parser.add_argument(
+        "--rename",
+        metavar="FROM=TO",
+        action="append",
+        default=[],
+        help="what the checkpoint calls FROM is what the model calls TO, such as net=tower/model_v1; `.` is nothing: "
+        ".=tower; may be given several times",
     )
 
 

@@ -60,4 +60,4 @@ def choose(
         recorded = pairing.arguments if name == pairing.builder else {}
         texts = dict(options.set)
         arguments = coerce_texts(name, parameters, texts, recorded)
-    return workspace.choose(checkpoint, options.builder, arguments, pairing=pairing)
+    return workspace.choose(checkpoint, options.builder, arguments, renames=options.rename, pairing=pairing)

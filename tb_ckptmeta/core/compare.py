@@ -7,15 +7,26 @@ saving). A name-based one is compared by variable name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
 from tb_ckptmeta.core.contents import Contents, ObjectGraph
+from tb_ckptmeta.core.legacy import KERAS_3, LEGACY, find_keras, pair_across_keras, pair_weighted_first
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
+from tb_ckptmeta.core.renames import Rename, find_root, pair_renamed, rename_path
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, PARTIAL
-from tb_ckptmeta.core.walk import VALUE, Attached, agrees, attach, pair_by_name, same_shape
+from tb_ckptmeta.core.walk import (
+    VALUE,
+    Attached,
+    Pairs,
+    agrees,
+    attach,
+    pair_by_name,
+    same_shape,
+    score_binding,
+)
 
 CONFIGURATION = "OBJECT_CONFIG_JSON"
 
@@ -26,7 +37,9 @@ class Comparison:
 
     `binding`: index of a model variable -> the checkpoint key that restores it.
     `attachment`: edge names from the checkpoint's root to the model; () is the root itself. None for a
-    name-based comparison. `listed`: what sits there is not the model but its list of variables.
+    name-based comparison. `listed`: what sits there is not the model but its list of variables. `nodes`: node of the
+    checkpoint -> object of the model, of an object-based comparison. `mapped`: by more than TensorFlow's own restore
+    goes by: renames, or a checkpoint of Keras 2 under a model of Keras 3.
     """
 
     status: str
@@ -41,14 +54,16 @@ class Comparison:
     binding: Mapping[int, str]
     attachment: tuple[str, ...] | None
     listed: bool = False
+    nodes: Mapping[int, int] = field(default_factory=dict)
+    mapped: bool = False
 
 
-def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
-    """Compare every variable of `rebuilt` with what the checkpoint holds."""
+def compare(rebuilt: Rebuilt, contents: Contents, renames: Sequence[Rename] = ()) -> Comparison:
+    """Compare every variable of `rebuilt` with what the checkpoint holds, renamed by the rules `renames`."""
     if contents.is_keras_file:
-        return _compare_arrays(rebuilt, contents)
+        return _compare_arrays(rebuilt, contents, renames)
     if contents.objects is not None and rebuilt.objects is not None:
-        return _compare_objects(rebuilt, contents, contents.objects)
+        return _compare_objects(rebuilt, contents, contents.objects, renames)
     notes = []
     if contents.objects is not None:
         notes.append(
@@ -60,34 +75,45 @@ def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
             "The checkpoint is name-based and the builder built eagerly: they were compared by name. "
             "If the checkpoint was saved from a tf.Graph, register the builder with graph=True."
         )
-    return _compare_names(rebuilt, contents, notes)
+    return _compare_names(rebuilt, contents, notes, renames)
 
 
-def _compare_arrays(rebuilt: Rebuilt, contents: Contents) -> Comparison:
+def _compare_arrays(rebuilt: Rebuilt, contents: Contents, renames: Sequence[Rename]) -> Comparison:
     """Compare with a file of Keras' own, by what Keras itself loads into each variable."""
-    loads = [(index, path) for index, path in rebuilt.loads if path in contents.tensors]
+    # Keras was given the arrays under the names that the rules make of them.
+    paths = {"/".join(rename_path(renames, tuple(path.split("/")))): path for path in contents.tensors}
+    loads = [(index, paths[path]) for index, path in rebuilt.loads if path in paths]
     binding = {index: path for index, path in loads if index is not None}
     beside = {path for index, path in loads if index is None}  # of a variable that no graph reads
     left = _without(list(contents.tensors), list(binding.values()))
     kept = [k for k in left if k in beside or bookkeeping.is_array_bookkeeping(k)]
-    return _conclude(rebuilt, contents, binding, _without(left, kept), kept, [], None)
+    found = _conclude(rebuilt, contents, binding, _without(left, kept), kept, [], None)
+    return replace(found, mapped=bool(renames))
 
 
-def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Comparison:
+def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str], renames: Sequence[Rename]) -> Comparison:
+    keys = {key: key for key in contents.tensors}
+    for key in contents.tensors if renames else ():
+        renamed = "/".join(rename_path(renames, tuple(key.split("/"))))
+        if renamed != key:  # what is called so already gives way
+            keys[renamed] = key
     binding: dict[int, str] = {}
     for index, variable in enumerate(rebuilt.variables):
-        if variable.name in contents.tensors:
-            binding.setdefault(index, variable.name)
-    shapes = {rebuilt.variables[i].name: rebuilt.variables[i].shape for i in binding}
+        if variable.name in keys:
+            binding.setdefault(index, keys[variable.name])
+    shapes = {key: rebuilt.variables[i].shape for i, key in binding.items()}
     left = [key for key in contents.tensors if key not in set(binding.values())]
     kept = [k for k in left if bookkeeping.is_name_bookkeeping(k, contents.tensors[k].shape, shapes)]
-    return _conclude(rebuilt, contents, binding, _without(left, kept), kept, notes, None)
+    # What the renames put another key in the place of, such as the weights beside their averages.
+    displaced = {rebuilt.variables[i].name for i, key in binding.items() if rebuilt.variables[i].name != key}
+    kept += [k for k in left if k in displaced and k not in kept]
+    found = _conclude(rebuilt, contents, binding, _without(left, kept), kept, notes, None)
+    return replace(found, mapped=bool(renames))
 
 
-def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> Comparison:
-    assert rebuilt.objects is not None
-    attached = attach(rebuilt, contents, saved, pair_by_name(rebuilt.objects, saved))
-    walk, notes = attached.walk, _describe_twins(attached)
+def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, renames: Sequence[Rename]) -> Comparison:
+    attached, beyond = _attach(rebuilt, contents, saved, renames)
+    walk, notes = attached.walk, [*_describe_twins(attached), *([beyond] if beyond else [])]
     if not walk.binding and rebuilt.listed and saved.nodes[0].children.keys() >= _EXPORT_EDGES:
         return _compare_listed(rebuilt, contents, saved)
     # Written by TensorFlow 2.0 to 2.4 beside each Keras layer: a text about it, and no state.
@@ -102,8 +128,44 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -
     left = [k for k in contents.tensors if k not in bound_keys]
     unexpected = [k for k in left if k in model_keys]
     found = _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
+    found = replace(found, mapped=bool(renames or beyond), nodes=walk.nodes)
     # Which half of a pair, a GAN's or a target network's, is meant is not ours to guess.
     return replace(found, status=PARTIAL) if attached.ambiguous and found.status == MATCH else found
+
+
+ACROSS_KERAS = (
+    "The checkpoint is of Keras 2 (tf_keras) and the model of Keras 3: it was mapped by the order of the layers that "
+    "have weights, and by attributes that changed their names. TensorFlow's own restore does not do so: it would "
+    "restore next to nothing, and say nothing."
+)
+
+
+WEIGHTED_FIRST = (
+    "Layers without weights, a Dropout say, have come or gone since. TensorFlow's own restore goes by the layers' "
+    "places first and mixes them up here; they were mapped by the order of the layers that have weights."
+)
+
+
+def _attach(
+    rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, renames: Sequence[Rename]
+) -> tuple[Attached, str]:
+    """Return where the model sits, and a note where it was found there by more than TensorFlow's restore goes by."""
+    assert rebuilt.objects is not None
+    root = find_root(renames, rebuilt.objects)
+
+    def attach_by(pairs: Pairs) -> Attached:
+        if renames:
+            assert rebuilt.objects is not None
+            pairs = pair_renamed(renames, rebuilt.objects, saved, pairs)
+        return attach(rebuilt, contents, saved, pairs, 0 if root is None else root)
+
+    exact = attach_by(pair_by_name(rebuilt.objects, saved))
+    if find_keras(contents) != LEGACY:
+        return exact, ""
+    older = rebuilt.keras == KERAS_3
+    other = attach_by(pair_across_keras(rebuilt, saved) if older else pair_weighted_first(rebuilt.objects, saved))
+    scores = [score_binding(rebuilt, contents, found.walk.binding) for found in (exact, other)]
+    return (other, ACROSS_KERAS if older else WEIGHTED_FIRST) if scores[1] > scores[0] else (exact, "")
 
 
 def _describe_twins(attached: Attached) -> list[str]:
@@ -191,7 +253,8 @@ def _conclude(
     if idle:
         notes.append(f"{len(idle)} trainable variable(s) are restored, but the graph does not read them: {_some(idle)}")
     if rebuilt.objects is not None and attachment is not None:
-        tracked = set(rebuilt.owners.values())
+        reached = rebuilt.objects.reachable(0)
+        tracked = {rebuilt.owners[node] for node in reached if node in rebuilt.owners}
         loose = [v.name for i, v in enumerate(rebuilt.variables) if v.read and i not in tracked and i not in binding]
         if loose:
             notes.append(

@@ -68,7 +68,7 @@ class Source:
 
     `graph`: build inside a `tf.Graph`. `keras`: "3" or "legacy" where the builder says so; `keras_hint`: what
     the checkpoint's keys show. `arrays`: the paths of what a Keras file holds: which variable loads which one depends
-    on all of them.
+    on all of them. `renames`: rules `FROM=TO` between the checkpoint's names and the model's.
     """
 
     spec: Spec
@@ -78,10 +78,12 @@ class Source:
     keras: str | None
     keras_hint: str | None
     arrays: tuple[str, ...] = ()
+    renames: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Source:
-        return cls(**{**value, "spec": Spec(**value["spec"]), "arrays": tuple(value["arrays"])})
+        lists = {name: tuple(value[name]) for name in ("arrays", "renames")}
+        return cls(**{**value, "spec": Spec(**value["spec"]), **lists})
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Limits, Source, Spec
+from tb_ckptmeta.core.legacy import find_keras
+from tb_ckptmeta.core.renames import Rename, parse_renames
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.deliver import check_output, deliver
 from tb_ckptmeta.engine.export import Exported, export
-from tb_ckptmeta.engine.inspect import Inspector, find_keras
+from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.pair import pair
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
@@ -73,11 +75,12 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Choice:
-    """A checkpoint with the builder and the arguments that it is to be rebuilt with."""
+    """A checkpoint with the builder and the arguments that it is to be rebuilt with, and what was renamed since."""
 
     checkpoint: Checkpoint
     builder: RegisteredBuilder
     arguments: Mapping[str, Scalar]
+    renames: tuple[Rename, ...] = ()
 
 
 class Workspace:
@@ -157,16 +160,18 @@ class Workspace:
         builder: str | None = None,
         arguments: Mapping[str, Scalar] | None = None,
         *,
+        renames: Iterable[str] = (),
         pairing: Pairing | None = None,
     ) -> Choice:
         """Settle the builder and arguments of a checkpoint: what is asked for, else its pairing (or `pairing`).
 
-        Without arguments the paired builder gets the recorded ones.
+        Without arguments the paired builder gets the recorded ones. `renames` are rules `FROM=TO` (core.renames).
 
         Raises:
-            CkptMetaError: UNKNOWN_BUILDER, NO_BUILDER, AMBIGUOUS_PAIRING, INVALID_ARGUMENTS; as the SPECs' modules
-                fail, where that leaves no builder at all.
+            CkptMetaError: UNKNOWN_BUILDER, NO_BUILDER, AMBIGUOUS_PAIRING, INVALID_ARGUMENTS, BAD_REQUEST for a rename;
+                as the SPECs' modules fail, where that leaves no builder at all.
         """
+        rules = parse_renames(renames)
         builders = self.registry.read(self._patience)
         if pairing is None:
             pairing = pair(checkpoint, builders, self.scan(max_age=60.0).find_records(checkpoint))
@@ -179,6 +184,7 @@ class Workspace:
             checkpoint.with_pairing(pairing),
             registered,
             check_arguments(builder, registered.description.parameters, arguments),
+            rules,
         )
 
     def rebuild(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Artifacts:
@@ -195,7 +201,7 @@ class Workspace:
             artifacts = self._rebuilder.rebuild(source, fresh=fresh, on_steps=on_steps)
         except CkptMetaError as error:
             return make_error_verdict(id, name, choice.arguments, error)
-        return verify(id, name, choice.arguments, artifacts.rebuilt, contents)
+        return verify(id, name, choice.arguments, artifacts.rebuilt, contents, choice.renames)
 
     def export(
         self,
@@ -306,6 +312,7 @@ def _make_source(choice: Choice, contents: Contents) -> Source:
         description.keras,
         find_keras(contents),
         tuple(contents.tensors) if contents.is_keras_file else (),
+        tuple(str(rename) for rename in choice.renames),
     )
 
 

@@ -135,4 +135,4 @@ def read_json(request: Request, fields: Mapping[str, tuple[type, ...]], required
     return value
 
 
-_JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object"}
+_JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object", list: "a list"}

@@ -25,7 +25,7 @@ from tb_ckptmeta.plugin.http import App, make_app, read_json, respond_file, resp
 from tb_ckptmeta.plugin.overlay import GraphsOverlay
 
 _BUNDLE = Path(__file__).with_name("static") / "index.js"
-_CHOICE = {"checkpoint": (str,), "builder": (str,), "arguments": (dict,)}
+_CHOICE = {"checkpoint": (str,), "builder": (str,), "arguments": (dict,), "renames": (list,)}
 _EXPORT = {**_CHOICE, "format": (str,), "allow_partial": (bool,), "check": (bool,)}
 
 
@@ -168,7 +168,10 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
 
     def _choose(self, body: Mapping[str, Any]) -> Choice:
         checkpoint = self._workspace.get_checkpoint(body["checkpoint"])
-        return self._workspace.choose(checkpoint, body.get("builder"), body.get("arguments"))
+        renames = body.get("renames", [])
+        if not all(isinstance(rename, str) for rename in renames):
+            raise CkptMetaError(Code.BAD_REQUEST, '"renames" takes texts "FROM=TO".')
+        return self._workspace.choose(checkpoint, body.get("builder"), body.get("arguments"), renames=renames)
 
 
 class _Activity:
