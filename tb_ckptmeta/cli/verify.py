@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
 
 from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
-from tb_ckptmeta.cli.output import Progress, print_error, print_json, print_verdict
+from tb_ckptmeta.cli.output import Progress, clean, print_error, print_json, print_verdict
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
+from tb_ckptmeta.cli.suggest import Suggestion, suggest
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
@@ -27,19 +29,35 @@ def verify_targets(options: argparse.Namespace) -> int:
         builders.get(options.builder)
     for problem in builders.problems:
         print_error(problem.message, problem.details)
-    verdicts = []
+    verdicts, suggestions = [], []
     for checkpoint, pairing in _find_checkpoints(options, builders):
         title = checkpoint.name if checkpoint.run == ROOT_RUN else f"{checkpoint.run}/{checkpoint.name}"
         with Progress(title) as progress:
             verdict = _verify(workspace, builders, checkpoint, pairing, options, progress)
         verdicts.append(verdict)
+        suggestion = suggest(verdict, checkpoint.prefix, options) if options.suggest else None
+        if suggestion is not None:
+            suggestions.append(suggestion)
         if not options.json:
             print_verdict(verdict, title)
+            if options.suggest and verdict.status != MATCH:
+                _print_suggestion(suggestion)
     if options.json:
-        print_json({"verdicts": [v.as_json() for v in verdicts]})
+        document: dict[str, Any] = {"verdicts": [v.as_json() for v in verdicts]}
+        if options.suggest:
+            document["suggestions"] = [s.as_json() for s in suggestions]
+        print_json(document)
     if any(v.status == ERROR and not _is_pairing(v) for v in verdicts):
         return 3
     return 0 if all(v.status == MATCH for v in verdicts) else 1
+
+
+def _print_suggestion(suggestion: Suggestion | None) -> None:
+    if suggestion is None:
+        print("    suggest     nothing: no rename would bind more")
+    else:
+        print(clean(f"    suggest     {suggestion.why} ({suggestion.status}):"))
+        print(clean(f"                {suggestion.command}"))
 
 
 def _find_checkpoints(options: argparse.Namespace, builders: Builders) -> list[tuple[Checkpoint, Pairing]]:

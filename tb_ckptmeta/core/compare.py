@@ -165,7 +165,9 @@ def _attach(
     older = rebuilt.keras == KERAS_3
     other = attach_by(pair_across_keras(rebuilt, saved) if older else pair_weighted_first(rebuilt.objects, saved))
     scores = [score_binding(rebuilt, contents, found.walk.binding) for found in (exact, other)]
-    return (other, ACROSS_KERAS if older else WEIGHTED_FIRST) if scores[1] > scores[0] else (exact, "")
+    if scores[1] > scores[0] or (older and not scores[0][0]):
+        return other, ACROSS_KERAS if older else WEIGHTED_FIRST
+    return exact, ""
 
 
 def _describe_twins(attached: Attached) -> list[str]:

@@ -17,8 +17,8 @@ class Mismatch:
     `keras`: which one wrote the checkpoint, and `how`, as tests/write.py has it. `reports`: where people met it.
     `summary`: the verdict in a line. `missing`, `unexpected`: names and keys that no proposed rename explains, each
     with its closest candidate, "NAME ~ KEY"; of keys, what all of them end in is left out. `differ`: "NAME MODEL
-    CHECKPOINT" of shapes and dtypes, likewise. `bookkeeping`: how many keys. `renames`: "FROM -> TO, COUNT of OF", proposed.
-    `ambiguous`: "FROM -> TO or …". `says`: a part of the notes.
+    CHECKPOINT" of shapes and dtypes, likewise. `bookkeeping`: how many keys. `renames`: "FROM -> TO, COUNT of OF",
+    proposed. `ambiguous`: "FROM -> TO or …". `says`: a part of the notes.
     `mend`: the rules that mend it where they are not the proposed ones. `mended`: the verdict under either. Whatever
     matches is exported, and read by a process without the source.
     """
