@@ -41,6 +41,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
 
 
+_KINDS = {"shape": "of another shape", "dtype": "of another dtype"}
+
+
 def print_verdict(verdict: Verdict, title: str) -> None:
     """Print a verdict in full, long lists cut with their count."""
     print(clean(f"{title}  {verdict.builder or '-'}  {verdict.summary()}"))
@@ -51,7 +54,7 @@ def print_verdict(verdict: Verdict, title: str) -> None:
         text = f"{rivals['from']} -> {' or '.join(rivals['to'][:4])}{' or …' * (len(rivals['to']) > 4)}"
         print(clean(f"    ambiguous   {text}, {rivals['count']} of the same shapes"))
     _print_rest(verdict.ambiguous_renames)
-    explained = 0
+    explained = []
     for kind, rows, describe in (
         ("missing", verdict.missing, _describe_missing),
         ("unexpected", verdict.unexpected, _describe_unexpected),
@@ -59,12 +62,13 @@ def print_verdict(verdict: Verdict, title: str) -> None:
         ("dtype", verdict.dtype_mismatches, _describe_mismatch),
     ):
         open_rows = [row for row in rows if not row["explained"]]
-        explained += len(rows) - len(open_rows)
+        if len(open_rows) < len(rows):
+            explained.append(f"{len(rows) - len(open_rows)} {_KINDS.get(kind, kind)}")
         for row in open_rows[:_MOST_ROWS]:
             print(clean(f"    {kind:<10}  {describe(row)}"))
         _print_rest(open_rows)
     if explained:
-        print(f"    ({explained} that these renames would explain; --json lists them)")
+        print(f"    ({', '.join(explained)}: explained by these renames; --json lists them)")
     if verdict.bookkeeping:
         print(f"    ({len(verdict.bookkeeping)} of the training's own: optimizer, counters)")
     for note in verdict.notes:

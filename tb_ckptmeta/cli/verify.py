@@ -12,6 +12,7 @@ from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.cli.suggest import Suggestion, suggest
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
 from tb_ckptmeta.engine.registry import Builders
 from tb_ckptmeta.engine.scan import find_by_prefix
@@ -23,6 +24,7 @@ _PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING)
 
 def verify_targets(options: argparse.Namespace) -> int:
     """Verify every checkpoint of the targets. Status 1 where one does not match, 3 where there is no verdict."""
+    parse_renames(options.rename)  # before anything is waited for
     workspace = make_workspace(options)
     builders = read_builders(workspace)
     if options.builder is not None:

@@ -106,13 +106,13 @@ def attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, pairs: Pair
         elif score == best_score and best is not None and set(found.binding.values()) != set(best.binding.values()):
             twins.append(found)
     assert best is not None  # the root is always an attachment
-    if not best.binding:
-        # Nothing binds anywhere. What the model should have been is then most likely the root's only
-        # child that holds variables and is no bookkeeping; without such a child, the root.
+    if not best_score[0] and 2 * best_score[1] < len(rebuilt.variables):
+        # Next to nothing binds anywhere, and nothing that fits. What the model should have been is then most likely
+        # the root's only child that holds variables and is no bookkeeping; without such a child, the root.
         likely = bookkeeping.find_likely_model(saved, contents.tensors)
         if likely is not None:
             return Attached(walk(rebuilt, saved, saved.nodes[0].children[likely], (likely,), pairs, root))
-        return Attached(best)
+        return Attached(best if best.binding else walk(rebuilt, saved, 0, (), pairs, root))
     if not twins:
         return Attached(best)
     places = tuple("/".join(found.path) or "its root" for found in (best, *twins))

@@ -200,7 +200,10 @@ def _make_report(referred: Mapping[str, Any], value: Mapping[str, Any], verdict:
 
 def _refuse(verdict: Verdict, checkpoint: Checkpoint, allow_partial: bool) -> CkptMetaError:
     hint = ""
-    if verdict.status != MISMATCH and not allow_partial:
+    proposed = [f"--rename {row['from']}={row['to']}" for row in verdict.renames if not row["applied"]]
+    if verdict.renamed_status == MATCH:
+        hint = f" It would match under these renames, once you have looked at them: {' '.join(proposed)}."
+    elif verdict.status != MISMATCH and not allow_partial:
         hint = (
             " To export it all the same, the rest with the builder's own initial values, allow a partial export "
             "(--allow-partial)."
