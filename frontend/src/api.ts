@@ -80,12 +80,16 @@ export interface VariableRow {
   name: string;
   shape: Shape;
   dtype: string;
+  /** The key that it most likely is; null where nothing is like it. */
+  closest: string | null;
 }
 
 export interface KeyRow {
   key: string;
   shape: Shape;
   dtype: string;
+  /** The variable that it most likely is; bookkeeping has none. */
+  closest?: string | null;
 }
 
 export interface MismatchRow<T> {
@@ -96,8 +100,21 @@ export interface MismatchRow<T> {
 }
 
 export interface RenameRow {
+  /** What the checkpoint says. */
   from: string;
+  /** What the model says. */
   to: string;
+  /** Variables that are bound through it, of so many keys that it renames. */
+  count: number;
+  of: number;
+  /** Asked for, or only proposed. */
+  applied: boolean;
+}
+
+export interface AmbiguousRename {
+  from: string;
+  /** The likeliest first. */
+  to: string[];
   count: number;
 }
 
@@ -116,6 +133,9 @@ export interface Verdict {
   dtype_mismatches: MismatchRow<string>[];
   bookkeeping: KeyRow[];
   renames: RenameRow[];
+  ambiguous_renames: AmbiguousRename[];
+  /** What the status would be under the proposed renames; null where there is nothing to propose. */
+  renamed_status: VerdictStatus | null;
   notes: string[];
   error: Problem | null;
 }
@@ -160,6 +180,8 @@ export interface Subject {
   checkpoint: string;
   builder?: string;
   arguments?: Arguments;
+  /** Rules FROM=TO. */
+  renames?: string[];
 }
 
 export type ExportFormat = "metagraph" | "metagraph-text" | "saved_model" | "frozen" | "checkpoint" | "onnx";

@@ -7,6 +7,8 @@ export interface Choice {
   /** "" leaves the source to the server: without a pairing, a graph that lies beside the checkpoint. */
   readonly builder: string;
   readonly texts: Texts;
+  /** Rules FROM=TO, what the checkpoint says first. */
+  readonly renames: readonly string[];
 }
 
 /** What is chosen before anybody chose: the pairing. */
@@ -22,7 +24,14 @@ export function chooseBuilder(
 ): Choice {
   const builder = builders.find((b) => b.name === name);
   const values = builder && name === pairing.builder ? pairing.arguments : {};
-  return { builder: name, texts: textsOf(builder?.parameters ?? [], values) };
+  return { builder: name, texts: textsOf(builder?.parameters ?? [], values), renames: [] };
+}
+
+/** The choice with more renames; a rule for what another one renames already takes its place. */
+export function addRenames(choice: Choice, rules: readonly string[]): Choice {
+  const sourceOf = (rule: string) => rule.split("=", 1)[0];
+  const sources = rules.map(sourceOf);
+  return { ...choice, renames: [...choice.renames.filter((rule) => !sources.includes(sourceOf(rule))), ...rules] };
 }
 
 export interface Plan {
@@ -36,23 +45,25 @@ export interface Plan {
 /** What the choice asks the server for. */
 export function planRebuild(checkpoint: Checkpoint, choice: Choice, builders: readonly Builder[]): Plan {
   const { id, pairing } = checkpoint;
+  const renamed = choice.renames.length > 0 ? { renames: [...choice.renames] } : {};
   if (choice.builder === "") {
     const blocked =
       pairing.claims.length > 1
         ? `Choose a builder: ${pairing.claims.join(", ")} all claim this checkpoint.`
         : "";
-    return { subject: { checkpoint: id }, wrong: {}, blocked };
+    return { subject: { checkpoint: id, ...renamed }, wrong: {}, blocked };
   }
   const builder = builders.find((b) => b.name === choice.builder);
   if (!builder) {
     // Its parameters are not known (yet); the server knows or says so.
     const recorded: Arguments = choice.builder === pairing.builder ? pairing.arguments : {};
-    return { subject: { checkpoint: id, builder: choice.builder, arguments: recorded }, wrong: {}, blocked: "" };
+    const subject = { checkpoint: id, builder: choice.builder, arguments: recorded, ...renamed };
+    return { subject, wrong: {}, blocked: "" };
   }
   const { arguments: values, wrong } = coerceTexts(builder.parameters, choice.texts);
   return {
     // Said even when empty: what was cleared in the form must not come back from a record.
-    subject: { checkpoint: id, builder: builder.name, arguments: values },
+    subject: { checkpoint: id, builder: builder.name, arguments: values, ...renamed },
     wrong,
     blocked: Object.entries(wrong)
       .map(([name, what]) => `${name} ${what}.`)
@@ -61,8 +72,9 @@ export function planRebuild(checkpoint: Checkpoint, choice: Choice, builders: re
 }
 
 /** The key of everything that an answer about this subject depends on and that this page can see. */
-export function subjectKey(checkpoint: Checkpoint, { builder, arguments: values = {} }: Subject): string {
+export function subjectKey(checkpoint: Checkpoint, subject: Subject): string {
+  const { builder, arguments: values = {}, renames = [] } = subject;
   const sorted = Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
   // Training may write a checkpoint of this name again: then old verdicts are about another one.
-  return JSON.stringify([checkpoint.id, checkpoint.modified, builder ?? null, sorted]);
+  return JSON.stringify([checkpoint.id, checkpoint.modified, builder ?? null, sorted, [...renames].sort()]);
 }

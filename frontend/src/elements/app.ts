@@ -22,7 +22,7 @@ import {
   type Verdict,
   type VerdictStatus,
 } from "../api";
-import { type Choice, choiceByPairing, planRebuild, subjectKey } from "../choice";
+import { addRenames, type Choice, choiceByPairing, planRebuild, subjectKey } from "../choice";
 import { followJob } from "../follow-job";
 import { formatCount, formatNumberOf } from "../format";
 import { goToGraphs, graphsUrl } from "../graphs-link";
@@ -313,6 +313,7 @@ export class App extends LitElement {
       @open-graph=${(event: CustomEvent<{ newTab: boolean }>) => this.openGraphs(checkpoint, event.detail.newTab)}
       @export=${(event: CustomEvent<ExportOptions>) => this.runExport(checkpoint, event.detail)}
       @cancel-export=${() => this.cancelExport(checkpoint)}
+      @rename=${(event: CustomEvent<string[]>) => this.rename(checkpoint, event.detail)}
     ></ckptmeta-detail>`;
   }
 
@@ -402,6 +403,11 @@ export class App extends LitElement {
     this.requestUpdate();
     // A rebuild reads the index, and the builders again: state, format and problems may be newer now.
     void this.reload();
+  }
+
+  private rename(checkpoint: Checkpoint, rules: string[]): void {
+    this.choose(checkpoint, addRenames(this.choiceOf(checkpoint), rules));
+    void this.verify(checkpoint);
   }
 
   private async openGraphs(checkpoint: Checkpoint, newTab: boolean): Promise<void> {

@@ -16,6 +16,7 @@ import "./verdict-view";
  *
  * @fires choice, verify, open-graph, export - passed on from `ckptmeta-rebuild`.
  * @fires cancel-export - passed on from `ckptmeta-export`.
+ * @fires rename - passed on from `ckptmeta-verdict`.
  */
 @customElement("ckptmeta-detail")
 export class CheckpointDetail extends LitElement {
@@ -83,7 +84,7 @@ export class CheckpointDetail extends LitElement {
             @cancel=${() => this.dispatchEvent(new CustomEvent("cancel-export"))}
           ></ckptmeta-export>`
         : nothing}
-      <ckptmeta-verdict .answer=${this.verdict}></ckptmeta-verdict>
+      <ckptmeta-verdict .answer=${this.verdict} @rename=${this.pass}></ckptmeta-verdict>
     </div>`;
   }
 

@@ -2,7 +2,7 @@ import { css, html, LitElement, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 import type { Builder, BuildersState, Checkpoint, ExportFormat, Parameter } from "../api";
 import { describeDefault } from "../arguments";
-import { type Choice, chooseBuilder, type Plan } from "../choice";
+import { addRenames, type Choice, chooseBuilder, type Plan } from "../choice";
 import { base } from "../styles";
 
 export interface ExportOptions {
@@ -91,6 +91,22 @@ export class RebuildForm extends LitElement {
         color: var(--bad);
         font-size: 12px;
       }
+      .renames {
+        display: flex;
+        flex-wrap: wrap;
+        gap: 6px;
+        align-items: center;
+        margin-top: 12px;
+      }
+      .renames .chip {
+        padding: 2px 4px 2px 8px;
+        overflow-wrap: anywhere;
+        white-space: normal;
+      }
+      .renames .field {
+        flex: 1 1 180px;
+        max-width: 320px;
+      }
       .actions {
         display: flex;
         flex-wrap: wrap;
@@ -151,7 +167,7 @@ export class RebuildForm extends LitElement {
         </select>
         ${this.renderReason(builder)}
       </div>
-      ${builder ? this.renderBuilder(builder) : nothing}
+      ${builder ? this.renderBuilder(builder) : nothing} ${this.renderRenames()}
       <div class="actions">
         <button class="button primary" data-testid="verify" ?disabled=${blocked !== "" || this.verifying}>
           ${this.verifying ? "Verifying…" : "Verify"}
@@ -296,6 +312,54 @@ export class RebuildForm extends LitElement {
       >
       ${field} ${wrong !== undefined && text !== "" ? html`<div class="wrong">${wrong}</div>` : nothing}
     </div>`;
+  }
+
+  private renderRenames() {
+    const { renames } = this.choice;
+    return html`<div class="renames" data-testid="renames">
+      ${renames.map(
+        (rule) =>
+          html`<span class="chip mono" data-testid="rename"
+            >${rule.replace("=", " → ")}
+            <button
+              class="link"
+              type="button"
+              aria-label="Do not rename ${rule}"
+              @click=${() => this.setRenames(renames.filter((other) => other !== rule))}
+            >
+              ×
+            </button></span
+          >`,
+      )}
+      <input
+        class="field mono"
+        aria-label="Rename"
+        data-testid="add-rename"
+        autocomplete="off"
+        spellcheck="false"
+        placeholder="Renamed since? FROM=TO, the checkpoint's name first"
+        @keydown=${this.onRenameKey}
+        @change=${(event: Event) => this.addRename(event.target as HTMLInputElement)}
+      />
+    </div>`;
+  }
+
+  private readonly onRenameKey = (event: KeyboardEvent): void => {
+    if (event.key !== "Enter") return;
+    // Enter adds the rule, and does not yet verify.
+    event.preventDefault();
+    this.addRename(event.target as HTMLInputElement);
+  };
+
+  private addRename(field: HTMLInputElement): void {
+    const rule = field.value.trim();
+    if (rule === "") return;
+    field.value = "";
+    this.setRenames(addRenames(this.choice, [rule]).renames);
+  }
+
+  private setRenames(renames: readonly string[]): void {
+    this.tell("choice", { ...this.choice, renames } satisfies Choice);
   }
 
   private renderHint(blocked: string) {
