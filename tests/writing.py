@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from reading import QUIET
+from reading import COMPARABLE
 
 WRITE = Path(__file__).with_name("write.py")
 
@@ -30,7 +30,7 @@ def write_checkpoints(rows: Iterable[Mapping[str, Any]], builders: Iterable[str]
     ended = subprocess.run(
         [sys.executable, str(WRITE), str(place / "write.json")],
         cwd=place,
-        env={**os.environ, **QUIET, "TF_USE_LEGACY_KERAS": str(int(keras == "legacy"))},
+        env={**os.environ, **COMPARABLE, "TF_USE_LEGACY_KERAS": str(int(keras == "legacy"))},
         capture_output=True,
         text=True,
         check=False,
