@@ -15,7 +15,7 @@ from tb_ckptmeta.core import bookkeeping
 from tb_ckptmeta.core.contents import Contents, ObjectGraph
 from tb_ckptmeta.core.legacy import KERAS_3, LEGACY, find_keras, pair_across_keras, pair_weighted_first
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
-from tb_ckptmeta.core.renames import Rename, find_root, pair_renamed, rename_path
+from tb_ckptmeta.core.renames import Rename, Renaming
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, PARTIAL
 from tb_ckptmeta.core.walk import (
     VALUE,
@@ -81,7 +81,8 @@ def compare(rebuilt: Rebuilt, contents: Contents, renames: Sequence[Rename] = ()
 def _compare_arrays(rebuilt: Rebuilt, contents: Contents, renames: Sequence[Rename]) -> Comparison:
     """Compare with a file of Keras' own, by what Keras itself loads into each variable."""
     # Keras was given the arrays under the names that the rules make of them.
-    paths = {"/".join(rename_path(renames, tuple(path.split("/")))): path for path in contents.tensors}
+    renaming = Renaming(renames)
+    paths = {"/".join(renaming.apply(tuple(path.split("/")))[0]): path for path in contents.tensors}
     loads = [(index, paths[path]) for index, path in rebuilt.loads if path in paths]
     binding = {index: path for index, path in loads if index is not None}
     beside = {path for index, path in loads if index is None}  # of a variable that no graph reads
@@ -93,8 +94,9 @@ def _compare_arrays(rebuilt: Rebuilt, contents: Contents, renames: Sequence[Rena
 
 def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str], renames: Sequence[Rename]) -> Comparison:
     keys = {key: key for key in contents.tensors}
+    renaming = Renaming(renames)
     for key in contents.tensors if renames else ():
-        renamed = "/".join(rename_path(renames, tuple(key.split("/"))))
+        renamed = "/".join(renaming.apply(tuple(key.split("/")))[0])
         if renamed != key:  # what is called so already gives way
             keys[renamed] = key
     binding: dict[int, str] = {}
@@ -151,13 +153,11 @@ def _attach(
 ) -> tuple[Attached, str]:
     """Return where the model sits, and a note where it was found there by more than TensorFlow's restore goes by."""
     assert rebuilt.objects is not None
-    root = find_root(renames, rebuilt.objects)
+    model, renaming = rebuilt.objects, Renaming(renames)
+    root = renaming.find_root(model) or 0
 
     def attach_by(pairs: Pairs) -> Attached:
-        if renames:
-            assert rebuilt.objects is not None
-            pairs = pair_renamed(renames, rebuilt.objects, saved, pairs)
-        return attach(rebuilt, contents, saved, pairs, 0 if root is None else root)
+        return attach(rebuilt, contents, saved, renaming.pair(model, saved, pairs) if renames else pairs, root)
 
     exact = attach_by(pair_by_name(rebuilt.objects, saved))
     if find_keras(contents) != LEGACY:

@@ -18,8 +18,9 @@ from tb_ckptmeta.core.walk import VALUE, agrees
 Kind = tuple[tuple[int | None, ...] | None, str]
 """Shape and dtype."""
 
-_MOST_COMPARED = 200
-"""How many candidates are looked at for the closest name: a list of thousands says nothing to a person."""
+_MOST_COMPARED = 50
+"""How many candidates with a name in common are looked at."""
+_MOST_ALIKE = 8
 
 
 @dataclass(frozen=True)
@@ -99,22 +100,56 @@ def _find_paths(graph: ObjectGraph, start: int, without: Collection[int]) -> dic
     return paths
 
 
+def group_by_kind(leftovers: Iterable[Leftover]) -> dict[Kind, list[Leftover]]:
+    """Return the leftovers of each shape and dtype."""
+    groups: dict[Kind, list[Leftover]] = defaultdict(list)
+    for leftover in leftovers:
+        groups[leftover.kind].append(leftover)
+    return dict(groups)
+
+
+class Alike:
+    """Leftovers that are found by the names in their paths, those that few have first."""
+
+    def __init__(self, leftovers: Iterable[Leftover]) -> None:
+        self.all = list(leftovers)
+        self._by_segment: dict[str, list[Leftover]] = defaultdict(list)
+        for leftover in self.all:
+            for segment in set(leftover.path):
+                self._by_segment[segment].append(leftover)
+
+    def find(self, path: Path, most: int) -> list[Leftover]:
+        """Return some that have most of the names of a path, the most alike first."""
+        lists = sorted((self._by_segment[s] for s in set(path) if s in self._by_segment), key=len)
+        near: dict[str, Leftover] = {}
+        for same in lists:
+            # A name that all of them have tells none apart.
+            near.update((leftover.name, leftover) for leftover in same[:_MOST_COMPARED])
+            if len(near) >= _MOST_COMPARED:
+                break
+        ranked = sorted(near.values(), key=lambda o: _rank(path, o.path), reverse=True)
+        return ranked[:most] if ranked else self.all[:most]
+
+
 def name_closest(rows: Iterable[Mapping[str, Any]], own: Sequence[Leftover], others: Sequence[Leftover]) -> list[Any]:
     """Return rows of a verdict with `path` and `closest`: what of the other side each is most likely to be, or None.
 
     The closest has the same shape and dtype where anything has, then the most alike path.
     """
     places = {leftover.name: leftover for leftover in own}
-    by_kind: dict[Kind, list[Leftover]] = defaultdict(list)
-    for other in others:
-        by_kind[other.kind].append(other)
+    by_kind = {kind: Alike(of_kind) for kind, of_kind in group_by_kind(others).items()}
+    any_kind = Alike(others)
     named = []
     for row in rows:
         leftover = places.get(row.get("name") or row["key"])
         closest = None
         if leftover is not None:
-            candidates = by_kind.get(leftover.kind) or [o for o in others if o.path[-1:] == leftover.path[-1:]]
-            closest = max(candidates[:_MOST_COMPARED], key=lambda o: liken(leftover.path, o.path), default=None)
+            candidates = by_kind.get(leftover.kind, any_kind).find(leftover.path, _MOST_ALIKE)
+            if leftover.kind not in by_kind:
+                candidates = [o for o in candidates if o.path[-1:] == leftover.path[-1:]]
+            best = [o for o in candidates if _rank(leftover.path, o.path) == _rank(leftover.path, candidates[0].path)]
+            # Comparing letters takes long: only where nothing else tells.
+            closest = max(best, key=lambda o: liken(leftover.path, o.path)) if len(best) > 1 else next(iter(best), None)
         path = None if leftover is None else "/".join(leftover.path)
         named.append({**row, "path": path, "closest": None if closest is None else closest.name})
     return named
@@ -122,10 +157,21 @@ def name_closest(rows: Iterable[Mapping[str, Any]], own: Sequence[Leftover], oth
 
 def liken(one: Path, other: Path) -> float:
     """Return how alike two paths are, 0 to 1; their ends count most."""
+    whole = max(len(one), len(other), 1)
+    letters = difflib.SequenceMatcher(None, "/".join(one), "/".join(other), False).ratio()
+    return (_count_ends(one, other) / whole + letters) / 2
+
+
+def _rank(one: Path, other: Path) -> tuple[int, int]:
+    """Return how many names two paths share, and how many at their ends."""
+    return len(set(one) & set(other)), _count_ends(one, other)
+
+
+def _count_ends(one: Path, other: Path) -> int:
+    """Return how many of their last names two paths share."""
     ends = 0
     for a, b in zip(reversed(one), reversed(other), strict=False):
         if a != b:
             break
         ends += 1
-    whole = max(len(one), len(other), 1)
-    return (ends / whole + difflib.SequenceMatcher(None, "/".join(one), "/".join(other), False).ratio()) / 2
+    return ends

@@ -19,22 +19,24 @@ from tb_ckptmeta.core.align import align_lists
 from tb_ckptmeta.core.compare import Comparison, compare
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.leftovers import (
-    Kind,
+    Alike,
     Leftover,
     Leftovers,
     find_leftovers,
+    group_by_kind,
     liken,
     list_saved_paths,
 )
 from tb_ckptmeta.core.legacy import is_older
 from tb_ckptmeta.core.rebuilt import Rebuilt
-from tb_ckptmeta.core.renames import Path, Rename, uses
+from tb_ckptmeta.core.renames import Path, Rename, Renaming
 from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.core.walk import agrees
 
 _MOST_ROUNDS = 4
-_MOST_PAIRS = 40_000
-"""How many pairs of one shape vote; of more, only those whose last names are the same."""
+_MOST_PAIRS = 2_500
+"""How many pairs of one shape vote; where there are more, each key votes with the variables most like it."""
+_MOST_RIVALS = 6
 
 Rules = tuple[Rename, ...]
 _NUMBER = re.compile(r"\d+|layer_with_weights-\d+")
@@ -90,17 +92,19 @@ def count_bound(
 ) -> list[dict[str, Any]]:
     """Return for each rule how many of the variables that the graph reads are bound through it, `of` how many keys that
     it renames."""
-    saved = list_saved_paths(contents, found)
+    if not renames:
+        return []
     variables = {key: rebuilt.variables[i] for i, key in found.binding.items() if rebuilt.variables[i].read}
-    through = [key for key, v in variables.items() if agrees(v, contents.tensors[key])]
+    bound = {key for key, v in variables.items() if agrees(v, contents.tensors[key])}
+    renaming = Renaming(renames)
+    counts: Counter[Rename] = Counter()
+    totals: Counter[Rename] = Counter()
+    for key, path in list_saved_paths(contents, found).items():
+        used = set(renaming.apply(path)[1])
+        totals.update(used)
+        counts.update(used if key in bound else ())
     return [
-        {
-            "from": rename.describe_source(),
-            "to": rename.describe_target(),
-            "count": sum(key in saved and uses(rename, saved[key]) for key in through),
-            "of": sum(uses(rename, path) for path in saved.values()),
-        }
-        for rename in renames
+        {"from": r.describe_source(), "to": r.describe_target(), "count": counts[r], "of": totals[r]} for r in renames
     ]
 
 
@@ -112,19 +116,13 @@ class _Ballot:
 
 def _vote(left: Leftovers, contents: Contents, same: Callable[[str, str], bool]) -> _Ballot:
     votes: dict[Rules, list[tuple[Leftover, Leftover]]] = defaultdict(list)
-    models: dict[Kind, list[Leftover]] = defaultdict(list)
-    for leftover in left.model:
-        models[leftover.kind].append(leftover)
-    saved: dict[Kind, list[Leftover]] = defaultdict(list)
-    for leftover in left.saved:
-        if not _is_beside(leftover, contents):
-            saved[leftover.kind].append(leftover)
+    models = group_by_kind(left.model)
+    saved = group_by_kind(leftover for leftover in left.saved if not _is_beside(leftover, contents))
     for kind, keys in saved.items():
-        many = len(keys) * len(models[kind]) > _MOST_PAIRS
+        variables = Alike(models.get(kind, ()))
+        many = len(keys) * len(variables.all) > _MOST_PAIRS
         for key in keys:
-            for variable in models[kind]:
-                if many and key.path[-1:] != variable.path[-1:]:
-                    continue
+            for variable in variables.find(key.path, _MOST_RIVALS) if many else variables.all:
                 rules = _substitute(key.path, variable.path, same)
                 if rules and not _renumbers(rules):
                     votes[rules].append((key, variable))

@@ -7,6 +7,7 @@ the model's root (`encoder/dense/_kernel`), an array's path in a Keras file. As 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -81,55 +82,57 @@ def _split(text: str) -> Path:
 
 def rename_path(renames: Sequence[Rename], path: Path) -> Path:
     """Return the model's name for the checkpoint's `path`; at each place, the rule for most segments applies."""
-    ordered = _order(renames)
-    renamed: list[str] = [s for r in renames if not r.source for s in r.target]
-    at = 0
-    while at < len(path):
+    return Renaming(renames).apply(path)[0]
+
+
+class Renaming:
+    """Some rules, ready to be applied to many paths."""
+
+    def __init__(self, renames: Iterable[Rename]) -> None:
+        self._begin = next((r for r in renames if not r.source), None)
+        # What says most comes first.
+        ordered = sorted((r for r in renames if r.source), key=lambda r: (-len(r.source), not r.anchored))
+        self._by_first: dict[str, list[Rename]] = defaultdict(list)
         for rename in ordered:
-            if path[at : at + len(rename.source)] == rename.source and not (rename.anchored and at):
-                renamed += rename.target
-                at += len(rename.source)
-                break
-        else:
-            renamed.append(path[at])
-            at += 1
-    return tuple(renamed)
+            self._by_first[rename.source[0]].append(rename)
 
+    def apply(self, path: Path) -> tuple[Path, list[Rename]]:
+        """Return the model's name for a path, and the rules that made it."""
+        renamed: list[str] = [] if self._begin is None else [*self._begin.target]
+        used = [] if self._begin is None else [self._begin]
+        at = 0
+        while at < len(path):
+            for rename in self._by_first.get(path[at], ()):
+                if path[at : at + len(rename.source)] == rename.source and not (rename.anchored and at):
+                    renamed += rename.target
+                    used.append(rename)
+                    at += len(rename.source)
+                    break
+            else:
+                renamed.append(path[at])
+                at += 1
+        return tuple(renamed), used
 
-def uses(rename: Rename, path: Path) -> bool:
-    """Tell whether a rule has a part in `rename_path` of this path."""
-    size = len(rename.source)
-    starts = range(1 if rename.anchored else len(path) - size + 1)
-    return not size or any(path[i : i + size] == rename.source for i in starts)
+    def find_root(self, model: ObjectGraph) -> int | None:
+        """Return the object that the checkpoint's beginning stands for; None where the model has no such object."""
+        return _follow(model, 0, () if self._begin is None else self._begin.target)
 
+    def pair(self, model: ObjectGraph, saved: ObjectGraph, others: Pairs) -> Pairs:
+        """Pair what the rules say first, wherever they apply, and then as `others` does."""
+        root = self.find_root(model)
 
-def find_root(renames: Sequence[Rename], model: ObjectGraph) -> int | None:
-    """Return the model's object that the checkpoint's beginning stands for; None where the model has no such object."""
-    target = next((r.target for r in renames if not r.source), ())
-    return _follow(model, 0, target)
+        def pairs(node: int, model_node: int) -> Iterator[tuple[int, int]]:
+            ways = [r for name in saved.nodes[node].children for r in self._by_first.get(name, ())]
+            for rename in sorted(ways, key=lambda r: (-len(r.source), not r.anchored)):
+                if rename.anchored and model_node != root:
+                    continue
+                child = _follow(saved, node, rename.source)
+                model_child = _follow(model, model_node, rename.target)
+                if child is not None and model_child is not None:
+                    yield child, model_child
+            yield from others(node, model_node)
 
-
-def pair_renamed(renames: Sequence[Rename], model: ObjectGraph, saved: ObjectGraph, others: Pairs) -> Pairs:
-    """Pair what the rules say first, wherever they apply, and then as `others` does."""
-    ordered = _order(renames)
-    root = find_root(renames, model)
-
-    def pairs(node: int, model_node: int) -> Iterator[tuple[int, int]]:
-        for rename in ordered:
-            if rename.anchored and model_node != root:
-                continue
-            child = _follow(saved, node, rename.source)
-            model_child = _follow(model, model_node, rename.target)
-            if child is not None and model_child is not None:
-                yield child, model_child
-        yield from others(node, model_node)
-
-    return pairs
-
-
-def _order(renames: Sequence[Rename]) -> list[Rename]:
-    """Return the rules in the order in which they are tried: what says most comes first."""
-    return sorted((r for r in renames if r.source), key=lambda r: (-len(r.source), not r.anchored))
+        return pairs
 
 
 def _follow(graph: ObjectGraph, node: int, path: Path) -> int | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.renames import Rename, parse_rename, parse_renames, rename_path, uses
+from tb_ckptmeta.core.renames import Rename, Renaming, parse_rename, parse_renames, rename_path
 
 SEGMENTS = st.text("abc_01", min_size=1, max_size=3)
 PATHS = st.lists(SEGMENTS, max_size=4).map(tuple)
@@ -67,5 +67,6 @@ def test_rename_that_is_not_used_changes_nothing(
     source: tuple[str, ...], target: tuple[str, ...], path: tuple[str, ...]
 ) -> None:
     rename = Rename(source, target)
-    if not uses(rename, path):
-        assert rename_path([rename], path) == path
+    renamed, used = Renaming([rename]).apply(path)
+    if not used:
+        assert renamed == path
