@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
+from tb_ckptmeta.cli.choose import get_bare_checkpoint, pair_bare_checkpoint, settle
 from tb_ckptmeta.cli.output import Progress, print_error, print_json, print_verdict
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Pairing
@@ -16,7 +16,8 @@ from tb_ckptmeta.engine.scan import find_by_prefix
 from tb_ckptmeta.engine.verify import make_error_verdict
 from tb_ckptmeta.engine.workspace import Workspace
 
-_PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING)
+# They say no, and nothing has failed.
+_PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING, Code.NOT_DETERMINED)
 
 
 def verify_targets(options: argparse.Namespace) -> int:
@@ -68,12 +69,14 @@ def _verify(
     progress: Progress,
 ) -> Verdict:
     try:
-        choice = choose(workspace, builders, checkpoint, pairing, options)
+        settled = settle(workspace, builders, checkpoint, pairing, options, progress.tell)
     except CkptMetaError as error:
         if error.code is Code.INVALID_ARGUMENTS and (options.set or options.builder):
             raise
         return make_error_verdict(checkpoint.id, options.builder or pairing.builder, {}, error)
-    return workspace.verify(choice, on_steps=progress.tell)
+    if settled.solution is not None and settled.solution.verdict is not None:
+        return settled.solution.verdict
+    return workspace.verify(settled.choice, on_steps=progress.tell)
 
 
 def _is_pairing(verdict: Verdict) -> bool:
