@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Builder, Checkpoint } from "../src/api";
-import { choiceByPairing, chooseBuilder, planRebuild, subjectKey } from "../src/choice";
+import { chooseArguments, choiceByPairing, chooseBuilder, planRebuild, subjectKey } from "../src/choice";
 
 const MLP: Builder = {
   name: "mlp",
@@ -80,4 +80,12 @@ test("key tells checkpoints, builders, arguments and rewritten files apart", () 
     subjectKey({ ...one, modified: 2 }, { checkpoint: "id", builder: "mlp", arguments: { a: 1, b: 2 } }),
   ];
   assert.equal(new Set([key, ...others]).size, 6);
+});
+
+test("plan with an argument to be found names it, and another question than with any value", () => {
+  const asked = planRebuild(checkpoint(), { builder: "mlp", texts: { units: "?" } }, [MLP]);
+  assert.deepEqual([asked.unknown, asked.blocked, asked.subject.arguments], [["units"], "", {}]);
+  const plain = planRebuild(checkpoint(), { builder: "mlp", texts: {} }, [MLP]);
+  assert.notEqual(subjectKey(checkpoint(), asked.subject, asked.unknown), subjectKey(checkpoint(), plain.subject, plain.unknown));
+  assert.deepEqual(chooseArguments("mlp", { units: 512 }, [MLP]), { builder: "mlp", texts: { units: "512" } });
 });
