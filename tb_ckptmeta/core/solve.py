@@ -33,9 +33,9 @@ class Reading:
     """What one rebuild has in common with the checkpoint.
 
     `fits`: a full match that has compared something. `bound`: as in the verdict. `gaps`: how far each dimension is from
-    the checkpoint's.
-    `stored`: checkpoint key -> the name of the variable bound to it, and the shape it is stored with. `shapes`: those
-    of all variables of the model, bound or not. `keys`: how many the model's part of the checkpoint has.
+    the checkpoint's. `stored`: checkpoint key -> the name of the variable bound to it, and the shape it is stored with.
+    `shapes`: those of all variables of the model, bound or not. `keys`: how many the model's part of the checkpoint
+    has.
     """
 
     fits: bool
@@ -118,6 +118,8 @@ def propose(seen: Mapping[int, Reading]) -> list[Proposal]:
     keys of others, and their shapes say nothing.
     """
     gaps = {gap for reading in seen.values() for gap in reading.gaps}
+    if not _changes_count(seen):
+        gaps.discard(COUNT)
     roots: dict[tuple[bool, int], list[Gap]] = {}
     for gap in sorted(gaps):
         points = {value: reading.gaps[gap] for value, reading in seen.items() if gap in reading.gaps}
@@ -142,9 +144,13 @@ def describe_evidence(seen: Mapping[int, Reading], value: int) -> str:
     telling = [
         gap
         for gap, size in reading.gaps.items()
-        if size == 0 and any(other.gaps.get(gap, 0) != 0 for other in seen.values())
+        if size == 0
+        and any(other.gaps.get(gap, 0) != 0 for other in seen.values())
+        and (gap != COUNT or _changes_count(seen))
     ]
-    if COUNT in telling or not telling:
+    if not telling:
+        return "no other value that was tried matches"
+    if COUNT in telling:
         return f"from the number of variables, {reading.keys}"
     keys = list(dict.fromkeys(key for key, _ in telling))
     # A matrix tells more to a person than the bias beside it.
@@ -169,6 +175,15 @@ def merge(
     every = {**arguments, **solved}
     named = [p.name for p in parameters if p.name in every]
     return {name: every[name] for name in [*named, *(n for n in every if n not in named)]}
+
+
+def _changes_count(seen: Mapping[int, Reading]) -> bool:
+    """Tell whether the number of the model's variables follows the argument.
+
+    What is left over may change without that: of a name-based checkpoint, an optimizer's slot is known by its
+    variable's shape.
+    """
+    return len({len(reading.shapes) for reading in seen.values()}) > 1
 
 
 def _find_root(points: Mapping[int, int]) -> tuple[bool, int] | None:

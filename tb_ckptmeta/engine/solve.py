@@ -40,10 +40,8 @@ _REFUSALS = frozenset(
     {
         Code.BUILDER_FAILED,
         Code.BUILDER_EXITED,
-        Code.BUILDER_RETURNED,
         Code.BUILDER_OUT_OF_MEMORY,
         Code.TRACE_FAILED,
-        Code.UNSUPPORTED_MODEL,
     }
 )
 
@@ -152,8 +150,11 @@ class _Search:
         current = self._begin()
         if current is None:
             assert self._refusal is not None
-            tried = ", ".join(self._describe(values) for values in self._tried)
-            return self._give_up(f"the builder could not be run with {tried}: {self._refusal.message}")
+            first, *others = self._tried
+            more = f" and {len(others)} other values" if others else ""
+            return self._give_up(
+                f"the builder cannot be run with {self._describe(first)}{more}: {_quote(self._refusal)}"
+            )
         visited = {current}
         for _ in range(_MOST_ROUNDS):
             reading = self._tried[current]
@@ -262,7 +263,7 @@ class _Search:
             elif exact and exact[0].value in seen:
                 told.append(f"{name} = {exact[0].value} ({describe_evidence(seen, exact[0].value)}) is not enough")
             elif exact:
-                why = f": {self._refusal.message}" if self._refusal is not None else ""
+                why = f": {_quote(self._refusal)}" if self._refusal is not None else ""
                 told.append(
                     f"{name} = {exact[0].value} is what the checkpoint says, and the builder does not take it{why}"
                 )
@@ -326,6 +327,11 @@ class _Search:
 
     def _describe(self, values: Values) -> str:
         return ", ".join(f"{n} = {v}" for n, v in zip(self._question.unknown, values, strict=True))
+
+
+def _quote(error: CkptMetaError) -> str:
+    """Return what an error says, to stand within a sentence."""
+    return error.message.rstrip(".")
 
 
 def _put(values: Values, index: int, value: int) -> Values:

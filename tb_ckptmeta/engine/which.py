@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from tb_ckptmeta.core.arguments import Parameter, Scalar
+from tb_ckptmeta.core.arguments import Parameter, Scalar, check_arguments
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import Rebuilt
@@ -202,6 +202,11 @@ class _Asker:
             return self._fail(builder, needed)
         self.progress.begin(builder.name)
         try:
+            given = {
+                **arguments,
+                **dict.fromkeys((p.name for p in needed), 1),
+            }  # any integer, to see that the rest fits
+            check_arguments(builder.name, builder.description.parameters, given)
             if needed:
                 return self._solve(builder, arguments, [p.name for p in needed])
             rebuilt = self.rebuild(builder, arguments)

@@ -168,6 +168,7 @@ def test_which_builder_proposes_one_and_a_question_mark_is_filled_in(
         expect(tab.get_by_test_id("export")).to_be_enabled()
         tab.get_by_test_id("builder-select").select_option("custom-model")
         tab.get_by_test_id("which").click()
+        expect(tab.get_by_test_id("which-close")).to_be_visible()
         expect(tab.get_by_test_id("which-proposed")).to_contain_text("mnist-mlp")
         if shots := os.environ.get("CKPTMETA_SCREENSHOTS"):
             page.screenshot(path=f"{shots}/which.png")

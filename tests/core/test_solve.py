@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -20,7 +22,6 @@ from tb_ckptmeta.core.solve import (
     split_unknown,
 )
 
-KERNEL = ("kernel", 1)
 SLOPES = st.integers(-50, 50).filter(bool)
 
 
@@ -28,7 +29,7 @@ def reading(**gaps: int) -> Reading:
     """A reading of variables, each of one dimension; `count` is the number of variables."""
     found = {(name, 0): size for name, size in gaps.items() if name != "count"}
     stored = {name: (f"net/{name}", (7,)) for name, _ in found}
-    shapes = tuple(f"{size}" for size in gaps.values())
+    shapes = tuple(f"{size}" for size in gaps.values()) + ("of more",) * abs(gaps.get("count", 0))
     return Reading(not any(gaps.values()), 0, {**found, COUNT: gaps.get("count", 0)}, stored, shapes, 12)
 
 
@@ -75,6 +76,12 @@ def test_propose_follows_the_majority_and_keeps_the_others() -> None:
 def test_propose_where_the_number_of_variables_follows_goes_by_it_alone() -> None:
     seen = {n: reading(count=2 * n - 10, a=n - 300, b=n - 300) for n in (2, 4)}
     assert [(p.value, p.gaps) for p in propose(seen)] == [(5, (COUNT,))]
+
+
+def test_propose_where_what_is_left_over_follows_but_the_number_of_variables_does_not_goes_by_shapes() -> None:
+    seen = {u: replace(reading(count=-26 if u != 40 else 0, a=u - 40), shapes=(str(u),)) for u in (16, 32, 40)}
+    assert [(p.value, p.gaps) for p in propose(seen)] == [(40, (("a", 0),))]
+    assert describe_evidence(seen, 40) == "from net/a [7]"
 
 
 def test_propose_where_nothing_follows_the_argument_is_nothing() -> None:

@@ -58,6 +58,7 @@ def solve(workspace: Workspace) -> Solve:
         ("words", "words", {}, {"vocabulary": 5000}, "vocabulary = 5000 (from net/words/embeddings [5002, 24])"),
         ("attention", "attention", {}, {"units": 96, "heads": 8}, "heads = 8"),
         ("square", "square", {}, {"side": 50}, "side = 50 (from"),
+        ("scoped", "scoped", {}, {"units": 40, "depth": 6}, "units = 40 (from layer0/kernel [12, 40]"),
     ],
 )
 def test_solve_finds_what_the_checkpoint_determines(
@@ -82,7 +83,7 @@ def test_solve_finds_what_the_checkpoint_determines(
         ("twins", "twins", "units", {}, "no value of units fits: net/second/kernel says 96, net/first/kernel says 128"),
         ("mlp", "mlp", "depth", {"units": 12}, "depth = 5 (from the number of variables, 12) is not enough"),
         ("mlp", "words", "vocabulary", {}, "what vocabulary changes is bound to nothing in the checkpoint"),
-        ("mlp", "fails", "units", {}, "units = 8, units = 16, units = 64"),
+        ("mlp", "fails", "units", {}, "the builder cannot be run with units = 8 and "),
     ],
 )
 def test_solve_says_what_the_checkpoint_does_not_determine(
@@ -136,7 +137,7 @@ def test_which_proposes_the_one_match_by_arguments_that_were_solved_for(rankings
     assert all(set(c) == keys for c in document["candidates"])
     assert (document["proposed"]["builder"], document["proposed"]["arguments"]) == ("words", {"vocabulary": 5000})
     assert ranking.reason.startswith(
-        "The only one of 9 builders whose every variable is bound: 3 of 3, with vocabulary"
+        "The only one of 10 builders whose every variable is bound: 3 of 3, with vocabulary"
     )
     first, *others = document["candidates"]
     assert (first["builder"], first["status"], first["bound"]) == ("words", "match", 3)

@@ -202,10 +202,10 @@ def test_solve_finds_an_argument_or_says_why_not(demo_board: TensorBoard) -> Non
     assert solution["reason"] == "units = 128 (from mlp/hidden/kernel [784, 128], 3 variables agree)"
     assert (set(solution["verdict"]), solution["verdict"]["status"]) == (VERDICT_KEYS, "match")
     # Another model's checkpoint says nothing that fits.
-    other = {"checkpoint": demo_board.checkpoint("scoped/model.ckpt-30")["id"], "builder": "mnist-mlp"}
+    other = {"checkpoint": demo_board.checkpoint("custom/ckpt-30")["id"], "builder": "mnist-mlp"}
     wrong = demo_board.post("solve", {**other, "unknown": ["units"]}).document
     assert (wrong["determined"], wrong["arguments"], wrong["verdict"]["status"]) == (False, {}, "mismatch")
-    assert wrong["reason"]
+    assert wrong["reason"] == "what units changes is bound to nothing in the checkpoint"
 
 
 @pytest.mark.parametrize(

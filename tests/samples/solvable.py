@@ -5,6 +5,7 @@ import tensorflow as tf
 from tb_ckptmeta import builder
 
 layers = tf.keras.layers
+v1 = tf.compat.v1
 
 
 @builder("mlp")
@@ -62,6 +63,18 @@ def twins(units: int = 32, other: int = 0):
     x = tf.keras.Input((20,))
     first, second = layers.Dense(units, name="first"), layers.Dense(other or units, name="second")
     return tf.keras.Model(x, [first(x), second(x)], name="net")
+
+
+@builder("scoped", graph=True)
+def scoped(units: int = 16, depth: int = 2):
+    x = v1.placeholder(tf.float32, [None, 12], name="x")
+    hidden = x
+    for i in range(depth):
+        with v1.variable_scope(f"layer{i}"):
+            kernel, bias = v1.get_variable("kernel", [hidden.shape[1], units]), v1.get_variable("bias", [units])
+            hidden = tf.nn.relu(hidden @ kernel + bias)
+    with v1.variable_scope("head"):
+        return x, hidden @ v1.get_variable("kernel", [hidden.shape[1], 3])
 
 
 @builder("named")
