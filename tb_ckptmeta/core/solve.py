@@ -9,7 +9,7 @@ proposes. Where the dimension does not follow a line, another rebuild at the pla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,6 +22,9 @@ from tb_ckptmeta.core.verdict import MATCH
 
 UNKNOWN = "?"
 """What stands for the value of an argument that is to be found."""
+
+MOST_UNKNOWN = 8
+"""How many arguments are solved for at a time: each takes rebuilds of its own."""
 
 Gap = tuple[str, int]
 """A checkpoint key and one of its axes; `COUNT` for the number of variables."""
@@ -67,8 +70,8 @@ def split_unknown(parameters: Sequence[Parameter], texts: Mapping[str, str]) -> 
     return unknown, {n: t for n, t in texts.items() if n not in unknown}
 
 
-def check_unknown(builder: str, parameters: Sequence[Parameter], unknown: Iterable[str]) -> None:
-    """Make sure that every unknown argument is one that can be solved for.
+def check_unknown(builder: str, parameters: Sequence[Parameter], unknown: Sequence[str]) -> None:
+    """Make sure that every unknown argument is one that can be solved for, and that they are not too many.
 
     Raises:
         CkptMetaError: INVALID_ARGUMENTS, naming those that cannot.
@@ -76,6 +79,8 @@ def check_unknown(builder: str, parameters: Sequence[Parameter], unknown: Iterab
     by_name = {p.name: p for p in parameters if not p.open}
     takes_any = any(p.open for p in parameters)
     wrong = []
+    if len(unknown) > MOST_UNKNOWN:
+        wrong.append(f"at most {MOST_UNKNOWN} arguments are solved for at a time, not {len(unknown)}")
     for name in unknown:
         parameter = by_name.get(name, Parameter(name) if takes_any else None)
         if parameter is None:

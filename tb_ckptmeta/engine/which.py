@@ -12,7 +12,7 @@ from tb_ckptmeta.core.arguments import Parameter, Scalar, check_arguments
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import Rebuilt
-from tb_ckptmeta.core.solve import is_solvable
+from tb_ckptmeta.core.solve import MOST_UNKNOWN, is_solvable
 from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
 from tb_ckptmeta.engine.process import OnSteps, Step
 from tb_ckptmeta.engine.registry import RegisteredBuilder
@@ -21,7 +21,6 @@ from tb_ckptmeta.engine.verify import make_error_verdict, verify
 
 _AT_A_TIME = 2
 _MOST_SOLVED = 8
-_MOST_UNKNOWN = 6
 
 RebuildBuilder = Callable[[RegisteredBuilder, Mapping[str, Scalar]], Rebuilt]
 
@@ -156,7 +155,9 @@ def _explain(candidates: Sequence[Candidate], matching: Sequence[Candidate]) -> 
         )
     best = candidates[0]
     if best.verdict.status == ERROR:
-        return f"None of {count} could be compared." if len(candidates) > 1 else "The only builder failed."
+        return f"None of {count} could be compared."
+    if len(candidates) == 1:
+        return f"The only builder that is registered, {best.builder}, does not match: {best.verdict.summary()}."
     nearest = f"{best.builder} ({best.verdict.bound} of {best.verdict.variables} variables bound)"
     return f"None of {count} matches; the nearest is {nearest}."
 
@@ -232,7 +233,7 @@ class _Asker:
     def find_integers(self, builder: RegisteredBuilder) -> list[Parameter]:
         """Return the parameters that may be solved for: integers, and what is required and may be one."""
         parameters = builder.description.parameters
-        return [p for p in parameters if not p.open and is_solvable(p) and (p.annotation or p.required)][:_MOST_UNKNOWN]
+        return [p for p in parameters if not p.open and is_solvable(p) and (p.annotation or p.required)][:MOST_UNKNOWN]
 
     def _solve(self, builder: RegisteredBuilder, arguments: Mapping[str, Scalar], unknown: Sequence[str]) -> Candidate:
         """Return the candidate with the unknown arguments solved for."""

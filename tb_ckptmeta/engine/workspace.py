@@ -223,10 +223,12 @@ class Workspace:
         """Take the verdict of every registered builder, and propose the one that matches.
 
         Raises:
-            CkptMetaError: NO_BUILDER, or as the SPECs' modules fail, where there is none at all; what keeps the
-                checkpoint from being read.
+            CkptMetaError: NO_BUILDER, or as the SPECs' modules fail, where there is none at all; BUSY while one is
+                still being read; what keeps the checkpoint from being read.
         """
         builders = self.registry.read(self._patience)
+        if not builders.complete:
+            raise CkptMetaError(Code.BUSY, "The builders are still being read. Ask again in a moment.")
         if not builders.by_name:
             _get_paired(checkpoint, Pairing(reason="none is registered"), builders)
         pairing = self._pair(checkpoint, builders) if pairing is None else pairing

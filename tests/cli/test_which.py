@@ -74,7 +74,7 @@ def test_which_of_nothing_that_matches_has_status_1_and_of_nothing_that_runs_3(
     )
     outcome = cli("which", demo_runs / "mlp" / "ckpt-30", "--builders", builders)
     assert outcome.status == 1
-    assert "None of 1 builder matches" in outcome.stdout
+    assert "The only builder that is registered, small, does not match: mismatch: 0 of 2" in outcome.stdout
     assert cli("which", demo_runs / "mlp" / "ckpt-30").status == 1
     assert cli("which", demo_runs / "mlp" / "nothing").status == 3
 

@@ -126,5 +126,11 @@ def test_check_unknown_refuses_what_cannot_be_solved_for(name: str, said: str) -
     check_unknown("mlp", (*PARAMETERS, Parameter("rest", required=False, open=True)), ["units", "x"])
 
 
+def test_check_unknown_refuses_more_than_can_be_tried() -> None:
+    parameters = (Parameter("rest", required=False, open=True),)
+    with pytest.raises(CkptMetaError, match="at most 8 arguments are solved for at a time, not 9"):
+        check_unknown("mlp", parameters, [f"n{i}" for i in range(9)])
+
+
 def test_merge_has_the_order_of_the_signature() -> None:
     assert list(merge({"size": 1, "x": 2}, {"units": 3}, PARAMETERS)) == ["units", "size", "x"]
