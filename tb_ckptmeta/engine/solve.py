@@ -261,7 +261,8 @@ class _Search:
             elif not follows(seen):
                 told.append(f"{name} does not change any variable")
             elif exact and exact[0].value in seen:
-                told.append(f"{name} = {exact[0].value} ({describe_evidence(seen, exact[0].value)}) is not enough")
+                evidence = describe_evidence(seen, exact[0].value)
+                told.append(f"{name} = {exact[0].value} ({evidence}) is not enough{self._suspect_others()}")
             elif exact:
                 why = f": {_quote(self._refusal)}" if self._refusal is not None else ""
                 told.append(
@@ -273,6 +274,13 @@ class _Search:
                 tried = ", ".join(map(str, sorted(seen)))
                 told.append(f"no whole number was found for {name} (tried: {tried})")
         return "; ".join(told)
+
+    def _suspect_others(self) -> str:
+        """Name the integers that were left at their defaults: they may be what is wrong."""
+        question = self._question
+        settled = {*question.known, *question.unknown}
+        others = [p.name for p in question.parameters if p.annotation == "int" and p.name not in settled]
+        return f"; perhaps its {' and '.join(others)} had no default value, either" if others else ""
 
     def _give_up(self, reason: str, current: Values | None = None) -> Solution:
         """Return that nothing is determined, with the verdict of `current`, or of what binds most."""

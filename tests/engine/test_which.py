@@ -82,6 +82,7 @@ def test_solve_finds_what_the_checkpoint_determines(
         ("half", "half", "units", {}, "2 values of units match: 256, 257"),
         ("twins", "twins", "units", {}, "no value of units fits: net/second/kernel says 96, net/first/kernel says 128"),
         ("mlp", "mlp", "depth", {"units": 12}, "depth = 5 (from the number of variables, 12) is not enough"),
+        ("mlp", "mlp", "units", {}, "is not enough; perhaps its depth had no default value, either"),
         ("mlp", "words", "vocabulary", {}, "what vocabulary changes is bound to nothing in the checkpoint"),
         ("mlp", "fails", "units", {}, "the builder cannot be run with units = 8 and "),
     ],
