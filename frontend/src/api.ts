@@ -140,6 +140,40 @@ export interface Verdict {
   error: Problem | null;
 }
 
+/** One builder's place among all, by its verdict. */
+export interface Candidate {
+  builder: string;
+  arguments: Arguments;
+  status: VerdictStatus;
+  variables: number;
+  bound: number;
+  missing: number;
+  unexpected: number;
+  reason: string;
+  error: Problem | null;
+}
+
+export interface Proposal {
+  builder: string;
+  arguments: Arguments;
+  reason: string;
+}
+
+export interface Ranking {
+  checkpoint: string;
+  /** The best first. */
+  candidates: Candidate[];
+  proposed: Proposal | null;
+  reason: string;
+}
+
+export interface Solution {
+  arguments: Arguments;
+  determined: boolean;
+  reason: string;
+  verdict: Verdict | null;
+}
+
 export interface Check {
   status: "passed" | "skipped";
   reference: string;
@@ -227,6 +261,16 @@ export function listBuilders(): Promise<BuildersAnswer> {
 /** Takes seconds: a worker process imports TensorFlow and runs the builder. */
 export function takeVerdict(subject: Subject): Promise<Verdict> {
   return ask("POST", "verdict", { body: subject });
+}
+
+/** Rebuilds every builder, and some of them several times. */
+export function rankBuilders(checkpoint: string): Promise<Ranking> {
+  return ask("POST", "which", { body: { checkpoint } });
+}
+
+/** Finds the integer arguments that `unknown` names; the builder is rebuilt with some values of each. */
+export function solveArguments(subject: Subject, unknown: readonly string[]): Promise<Solution> {
+  return ask("POST", "solve", { body: { ...subject, unknown } });
 }
 
 export async function startExport(request: ExportRequest): Promise<Job> {

@@ -16,6 +16,12 @@ export function choiceByPairing({ pairing }: Checkpoint, builders: readonly Buil
   return chooseBuilder(pairing.builder ?? "", pairing, builders);
 }
 
+/** A builder with arguments that were found or proposed. */
+export function chooseArguments(name: string, values: Arguments, builders: readonly Builder[]): Choice {
+  const builder = builders.find((b) => b.name === name);
+  return { builder: name, texts: textsOf(builder?.parameters ?? [], values) };
+}
+
 /** The recorded arguments belong to the recorded builder; any other starts from its defaults. */
 export function chooseBuilder(
   name: string,
@@ -36,6 +42,8 @@ export function addRenames(choice: Choice, rules: readonly string[]): Choice {
 
 export interface Plan {
   subject: Subject;
+  /** The arguments that are to be found before anything can be rebuilt. */
+  unknown: readonly string[];
   /** What is wrong with the arguments, by parameter. */
   wrong: Record<string, string>;
   /** Why nothing can be asked yet, as a sentence; "" where it can. */
@@ -51,19 +59,20 @@ export function planRebuild(checkpoint: Checkpoint, choice: Choice, builders: re
       pairing.claims.length > 1
         ? `Choose a builder: ${pairing.claims.join(", ")} all claim this checkpoint.`
         : "";
-    return { subject: { checkpoint: id, ...renamed }, wrong: {}, blocked };
+    return { subject: { checkpoint: id, ...renamed }, unknown: [], wrong: {}, blocked };
   }
   const builder = builders.find((b) => b.name === choice.builder);
   if (!builder) {
     // Its parameters are not known (yet); the server knows or says so.
     const recorded: Arguments = choice.builder === pairing.builder ? pairing.arguments : {};
     const subject = { checkpoint: id, builder: choice.builder, arguments: recorded, ...renamed };
-    return { subject, wrong: {}, blocked: "" };
+    return { subject, unknown: [], wrong: {}, blocked: "" };
   }
-  const { arguments: values, wrong } = coerceTexts(builder.parameters, choice.texts);
+  const { arguments: values, unknown, wrong } = coerceTexts(builder.parameters, choice.texts);
   return {
     // Said even when empty: what was cleared in the form must not come back from a record.
     subject: { checkpoint: id, builder: builder.name, arguments: values, ...renamed },
+    unknown,
     wrong,
     blocked: Object.entries(wrong)
       .map(([name, what]) => `${name} ${what}.`)
@@ -72,9 +81,9 @@ export function planRebuild(checkpoint: Checkpoint, choice: Choice, builders: re
 }
 
 /** The key of everything that an answer about this subject depends on and that this page can see. */
-export function subjectKey(checkpoint: Checkpoint, subject: Subject): string {
+export function subjectKey(checkpoint: Checkpoint, subject: Subject, unknown: readonly string[] = []): string {
   const { builder, arguments: values = {}, renames = [] } = subject;
   const sorted = Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
   // Training may write a checkpoint of this name again: then old verdicts are about another one.
-  return JSON.stringify([checkpoint.id, checkpoint.modified, builder ?? null, sorted, [...renames].sort()]);
+  return JSON.stringify([checkpoint.id, checkpoint.modified, builder ?? null, sorted, [...renames].sort(), ...unknown]);
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Builder, Checkpoint } from "../src/api";
-import { addRenames, choiceByPairing, chooseBuilder, planRebuild, subjectKey } from "../src/choice";
+import { addRenames, chooseArguments, choiceByPairing, chooseBuilder, planRebuild, subjectKey } from "../src/choice";
 
 const MLP: Builder = {
   name: "mlp",
@@ -88,4 +88,12 @@ test("renames are asked for with the rest, and a new rule for one name takes the
   const chosen = addRenames({ builder: "mlp", texts: {}, renames: ["net=a", "left=right"] }, ["net=tower", "x=y"]);
   assert.deepEqual(chosen.renames, ["left=right", "net=tower", "x=y"]);
   assert.deepEqual(planRebuild(checkpoint(), chosen, [MLP]).subject.renames, chosen.renames);
+});
+
+test("plan with an argument to be found names it, and another question than with any value", () => {
+  const asked = planRebuild(checkpoint(), { builder: "mlp", texts: { units: "?" }, renames: [] }, [MLP]);
+  assert.deepEqual([asked.unknown, asked.blocked, asked.subject.arguments], [["units"], "", {}]);
+  const plain = planRebuild(checkpoint(), { builder: "mlp", texts: {}, renames: [] }, [MLP]);
+  assert.notEqual(subjectKey(checkpoint(), asked.subject, asked.unknown), subjectKey(checkpoint(), plain.subject, plain.unknown));
+  assert.deepEqual(chooseArguments("mlp", { units: 512 }, [MLP]), { builder: "mlp", texts: { units: "512" }, renames: [] });
 });

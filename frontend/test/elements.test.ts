@@ -2,11 +2,12 @@ import "./document";
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import type { LitElement } from "lit";
-import type { Checkpoint, Verdict } from "../src/api";
+import type { Checkpoint, Ranking, Verdict } from "../src/api";
 import "../src/elements/checkpoint-detail";
 import "../src/elements/checkpoint-list";
 import "../src/elements/problem-note";
 import "../src/elements/verdict-view";
+import "../src/elements/which-view";
 import { BUILDERS } from "./fake-tensorboard.mjs";
 
 const HOSTILE = `<img src=x onerror="alert(1)"><script>alert(2)</script>`;
@@ -42,6 +43,36 @@ const VERDICT: Verdict = {
   renamed_status: "match",
   notes: [HOSTILE],
   error: { code: "builder_failed", message: HOSTILE, details: HOSTILE },
+};
+
+const RANKING: Ranking = {
+  checkpoint: "id",
+  candidates: [
+    {
+      builder: HOSTILE,
+      arguments: { [HOSTILE]: HOSTILE },
+      status: "match",
+      variables: 4,
+      bound: 4,
+      missing: 0,
+      unexpected: 0,
+      reason: `match: 4 of 4 variables bound; units = 3 (from ${HOSTILE})`,
+      error: null,
+    },
+    {
+      builder: "bad",
+      arguments: {},
+      status: "error",
+      variables: 0,
+      bound: 0,
+      missing: 0,
+      unexpected: 0,
+      reason: "error",
+      error: { code: "builder_failed", message: HOSTILE, details: HOSTILE },
+    },
+  ],
+  proposed: { builder: HOSTILE, arguments: { units: 3 }, reason: HOSTILE },
+  reason: HOSTILE,
 };
 
 async function mount<T extends LitElement>(tag: string, properties: object): Promise<T> {
@@ -83,7 +114,8 @@ test("untrusted text of every kind is text and never markup", async () => {
     builders,
     buildersState: "ready",
     choice: { builder: HOSTILE, texts: {}, renames: [HOSTILE] },
-    plan: { subject: { checkpoint: "id" }, wrong: {}, blocked: "" },
+    plan: { subject: { checkpoint: "id" }, unknown: [], wrong: {}, blocked: "" },
+    ranking: { ...answered, value: RANKING },
     verdict: answered,
     graph: { run: `• ${HOSTILE}`, tag: HOSTILE, key: "k" },
   });
@@ -141,4 +173,16 @@ test("list filters while one types and tells which row was chosen", async () => 
   row!.click();
   assert.deepEqual(chosen, ["ckpt-2"]);
   assert.equal(byTestId(list, "count")[0]?.textContent, "1 of 2");
+});
+
+test("ranking tells the proposal and takes it, and none where none is proposed", async () => {
+  const view = await mount("ckptmeta-which", { answer: { ...answered, value: RANKING } });
+  const taken: unknown[] = [];
+  view.addEventListener("take", (event) => taken.push((event as CustomEvent).detail));
+  (byTestId(view, "which-take")[0] as HTMLButtonElement).click();
+  assert.deepEqual(taken, [{ builder: HOSTILE, arguments: { units: 3 } }]);
+  assert.match(byTestId(view, "which-told")[0]?.textContent ?? "", /units = 3 \(from/);
+  const none = await mount("ckptmeta-which", { answer: { ...answered, value: { ...RANKING, proposed: null } } });
+  assert.equal(byTestId(none, "which-take").length, 0);
+  assert.equal(byTestId(none, "which-reason")[0]?.textContent, HOSTILE);
 });

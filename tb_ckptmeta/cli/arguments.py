@@ -13,6 +13,7 @@ DESCRIPTIONS = {
     "scan": "List the checkpoints of a logdir, and the builder that each is paired with.",
     "verify": "Rebuild models and compare their variables with checkpoints.",
     "export": "Export a MetaGraphDef that restores from the original checkpoint, without the model's source.",
+    "which": "Rank the registered builders by how well they fit a checkpoint, and propose the one that matches.",
     "builders": "List the registered builders.",
     "demo": "Write checkpoints of three models and start TensorBoard on them.",
 }
@@ -63,6 +64,8 @@ def make_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument(
                 "--copy", action="store_true", help="give a saved_model a copy of the checkpoint's files, and no links"
             )
+        case "which":
+            parser.add_argument("prefix", metavar="PREFIX", help="the checkpoint, as restore takes it")
         case "demo":
             parser.add_argument(
                 "directory",
@@ -122,7 +125,12 @@ def _add_builders(parser: argparse.ArgumentParser) -> None:
 def _add_choice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--builder", metavar="NAME", help="the builder to use, whatever the pairing says")
     parser.add_argument(
-        "--set", metavar="ARG=VALUE", action="append", default=[], type=_assignment, help="an argument of the builder"
+        "--set",
+        metavar="ARG=VALUE",
+        action="append",
+        default=[],
+        type=_assignment,
+        help="an argument of the builder; ARG=? finds an integer from the checkpoint's shapes",
     )
     parser.add_argument(
         "--rename",

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
+from tb_ckptmeta.cli.choose import get_bare_checkpoint, pair_bare_checkpoint, settle
 from tb_ckptmeta.cli.output import Progress, clean, print_error, print_json, print_verdict
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.cli.suggest import Suggestion, suggest
@@ -19,7 +19,8 @@ from tb_ckptmeta.engine.scan import find_by_prefix
 from tb_ckptmeta.engine.verify import make_error_verdict
 from tb_ckptmeta.engine.workspace import Workspace
 
-_PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING)
+# They say no, and nothing has failed.
+_PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING, Code.NOT_DETERMINED)
 
 
 def verify_targets(options: argparse.Namespace) -> int:
@@ -88,12 +89,14 @@ def _verify(
     progress: Progress,
 ) -> Verdict:
     try:
-        choice = choose(workspace, builders, checkpoint, pairing, options)
+        settled = settle(workspace, builders, checkpoint, pairing, options, progress.tell)
     except CkptMetaError as error:
         if error.code is Code.INVALID_ARGUMENTS and (options.set or options.builder):
             raise
         return make_error_verdict(checkpoint.id, options.builder or pairing.builder, {}, error)
-    return workspace.verify(choice, on_steps=progress.tell)
+    if settled.solution is not None and settled.solution.verdict is not None:
+        return settled.solution.verdict
+    return workspace.verify(settled.choice, on_steps=progress.tell)
 
 
 def _is_pairing(verdict: Verdict) -> bool:

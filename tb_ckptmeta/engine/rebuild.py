@@ -92,6 +92,17 @@ class Rebuilder:
                     self._ended.pop(gone, None)
             return artifacts
 
+    def rebuild_once(self, source: Source) -> Rebuilt:
+        """Rebuild `source` now, and keep nothing of it.
+
+        Raises:
+            CkptMetaError: as the worker says.
+        """
+        with tempfile.TemporaryDirectory(prefix="ckptmeta-") as name:
+            folder = Path(name)
+            value = self.run(Rebuild(source, self._limits), folder)
+            return read_artifacts(folder, value).rebuilt
+
     def run(
         self,
         job: Rebuild,

@@ -17,7 +17,9 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Limits, Source, Spec
 from tb_ckptmeta.core.legacy import find_keras
+from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.renames import Rename, parse_renames
+from tb_ckptmeta.core.solve import check_unknown
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.deliver import check_output, deliver
 from tb_ckptmeta.engine.export import Exported, export
@@ -27,9 +29,11 @@ from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
 from tb_ckptmeta.engine.scan import Logdir, ScanReport, scan_logdirs
+from tb_ckptmeta.engine.solve import Solution, make_question, solve
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.verify import make_error_verdict, verify
 from tb_ckptmeta.engine.warm import Workers
+from tb_ckptmeta.engine.which import Ranking, rank_builders
 
 DEFAULT_SECONDS = 600.0
 """How long a worker may take."""
@@ -173,8 +177,7 @@ class Workspace:
         """
         rules = parse_renames(renames)
         builders = self.registry.read(self._patience)
-        if pairing is None:
-            pairing = pair(checkpoint, builders, self.scan(max_age=60.0).find_records(checkpoint))
+        pairing = self._pair(checkpoint, builders) if pairing is None else pairing
         if builder is None:
             builder = _get_paired(checkpoint, pairing, builders)
         if arguments is None:
@@ -186,6 +189,73 @@ class Workspace:
             check_arguments(builder, registered.description.parameters, arguments),
             rules,
         )
+
+    def solve(
+        self,
+        checkpoint: Checkpoint,
+        builder: str | None,
+        arguments: Mapping[str, Scalar] | None,
+        unknown: Sequence[str],
+        *,
+        renames: Iterable[str] = (),
+        pairing: Pairing | None = None,
+        on_steps: OnSteps | None = None,
+    ) -> Solution:
+        """Find the arguments named `unknown`, the builder and the other arguments as in `choose`.
+
+        Raises:
+            CkptMetaError: as `choose`, as `engine.solve.solve`, and what keeps the checkpoint from being read.
+        """
+        rules = parse_renames(renames)
+        builders = self.registry.read(self._patience)
+        pairing = self._pair(checkpoint, builders) if pairing is None else pairing
+        name = _get_paired(checkpoint, pairing, builders) if builder is None else builder
+        registered = builders.get(name)
+        parameters = registered.description.parameters
+        check_unknown(name, parameters, unknown)
+        if arguments is None:
+            arguments = pairing.arguments if name == pairing.builder else {}
+        # Any integer will do, to see whether the others fit.
+        check_arguments(name, parameters, {**arguments, **dict.fromkeys(unknown, 1)})
+        contents = self._inspector.read(checkpoint)
+        question = make_question(checkpoint.id, contents, registered, arguments, unknown, rules)
+        return solve(
+            question,
+            lambda given: self._try(Choice(checkpoint, registered, given, rules), contents),
+            on_steps=on_steps,
+        )
+
+    def rank_builders(
+        self, checkpoint: Checkpoint, *, pairing: Pairing | None = None, on_steps: OnSteps | None = None
+    ) -> Ranking:
+        """Take the verdict of every registered builder, and propose the one that matches.
+
+        Raises:
+            CkptMetaError: NO_BUILDER, or as the SPECs' modules fail, where there is none at all; BUSY while one is
+                still being read; what keeps the checkpoint from being read.
+        """
+        builders = self.registry.read(self._patience)
+        if not builders.complete:
+            raise CkptMetaError(Code.BUSY, "The builders are still being read. Ask again in a moment.")
+        if not builders.by_name:
+            _get_paired(checkpoint, Pairing(reason="none is registered"), builders)
+        pairing = self._pair(checkpoint, builders) if pairing is None else pairing
+        contents = self._inspector.read(checkpoint)
+        return rank_builders(
+            checkpoint.id,
+            contents,
+            list(builders.by_name.values()),
+            lambda builder, arguments: self._try(Choice(checkpoint, builder, arguments), contents),
+            recorded={} if pairing.builder is None else {pairing.builder: pairing.arguments},
+            on_steps=on_steps,
+        )
+
+    def _pair(self, checkpoint: Checkpoint, builders: Builders) -> Pairing:
+        return pair(checkpoint, builders, self.scan(max_age=60.0).find_records(checkpoint))
+
+    def _try(self, choice: Choice, contents: Contents) -> Rebuilt:
+        """Rebuild without keeping: one of many tries must not drive out what is shown."""
+        return self._rebuilder.rebuild_once(_make_source(choice, contents))
 
     def rebuild(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Artifacts:
         """Rebuild the model of a choice; raises as the worker says."""

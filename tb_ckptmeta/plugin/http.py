@@ -32,6 +32,7 @@ STATUSES: Mapping[Code, int] = {
     Code.NO_BUILDER: 409,
     Code.AMBIGUOUS_PAIRING: 409,
     Code.DUPLICATE_BUILDER: 409,
+    Code.NOT_DETERMINED: 409,
     Code.NOT_MATCHING: 409,
     Code.CHECK_FAILED: 409,
     Code.CANCELLED: 409,

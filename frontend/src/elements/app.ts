@@ -1,7 +1,8 @@
 import { css, html, LitElement, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
-import { Answers } from "../answers";
+import { type Answer, Answers } from "../answers";
 import {
+  ApiError,
   type Builder,
   type BuildersAnswer,
   type BuildersState,
@@ -15,14 +16,17 @@ import {
   type OpenedGraph,
   openGraph,
   type Problem,
+  type Ranking,
+  rankBuilders,
   readJob,
+  solveArguments,
   startExport,
   takeVerdict,
   toProblem,
   type Verdict,
   type VerdictStatus,
 } from "../api";
-import { addRenames, type Choice, choiceByPairing, planRebuild, subjectKey } from "../choice";
+import { addRenames, chooseArguments, type Choice, choiceByPairing, planRebuild, subjectKey } from "../choice";
 import { followJob } from "../follow-job";
 import { formatCount, formatNumberOf } from "../format";
 import { goToGraphs, graphsUrl } from "../graphs-link";
@@ -37,6 +41,7 @@ import "./empty-note";
 import type { Export } from "./export-view";
 import "./problem-note";
 import type { ExportOptions } from "./rebuild-form";
+import type { Taken } from "./which-view";
 
 const POLL_MILLISECONDS = 10_000;
 // Builders are read by a worker process at start; the wait for it is short.
@@ -203,6 +208,9 @@ export class App extends LitElement {
   readonly #listing = new Answers<CheckpointsAnswer>(() => this.requestUpdate());
   readonly #builders = new Answers<BuildersAnswer>(() => this.requestUpdate());
   readonly #verdicts = new Answers<Verdict>(() => this.requestUpdate());
+  readonly #rankings = new Answers<Ranking>(() => this.requestUpdate());
+  /** The checkpoints whose rankings were put away. */
+  readonly #closed = new Set<string>();
   readonly #graphs = new Answers<OpenedGraph>(() => this.requestUpdate());
 
   @query("ckptmeta-list") private list!: CheckpointList | null;
@@ -291,7 +299,7 @@ export class App extends LitElement {
   private renderDetail(checkpoint: Checkpoint, listed: CheckpointsAnswer) {
     const choice = this.choiceOf(checkpoint);
     const plan = planRebuild(checkpoint, choice, this.builderList);
-    const key = subjectKey(checkpoint, plan.subject);
+    const key = subjectKey(checkpoint, plan.subject, plan.unknown);
     const opened = this.#graphs.get(key);
     const graph = opened?.value ?? this.#opened[key] ?? null;
     return html`<ckptmeta-detail
@@ -302,6 +310,7 @@ export class App extends LitElement {
       .choice=${choice}
       .plan=${plan}
       .verdict=${this.#verdicts.get(key)}
+      .ranking=${this.findRanking(checkpoint)}
       .export=${this.#exports.get(checkpoint.id) ?? null}
       .graphs=${listed.graphs}
       .graph=${graph}
@@ -310,6 +319,9 @@ export class App extends LitElement {
       .graphUrl=${graph ? this.graphUrl(graph).href : ""}
       @choice=${(event: CustomEvent<Choice>) => this.choose(checkpoint, event.detail)}
       @verify=${() => this.verify(checkpoint)}
+      @which=${() => this.rankBuilders(checkpoint)}
+      @take-builder=${(event: CustomEvent<Taken>) => this.takeBuilder(checkpoint, event.detail)}
+      @close-which=${() => this.closeRanking(checkpoint)}
       @open-graph=${(event: CustomEvent<{ newTab: boolean }>) => this.openGraphs(checkpoint, event.detail.newTab)}
       @export=${(event: CustomEvent<ExportOptions>) => this.runExport(checkpoint, event.detail)}
       @cancel-export=${() => this.cancelExport(checkpoint)}
@@ -391,10 +403,47 @@ export class App extends LitElement {
     else await this.reload();
   }
 
+  private async rankBuilders(checkpoint: Checkpoint): Promise<void> {
+    this.#closed.delete(checkpoint.id);
+    await this.#rankings.ask(subjectKey(checkpoint, { checkpoint: checkpoint.id }), () => rankBuilders(checkpoint.id));
+    // Every rebuild reads the builders again, and the index: problems and the format may be newer now.
+    void this.reload();
+  }
+
+  private findRanking(checkpoint: Checkpoint): Answer<Ranking> | null {
+    if (this.#closed.has(checkpoint.id)) return null;
+    return this.#rankings.get(subjectKey(checkpoint, { checkpoint: checkpoint.id }));
+  }
+
+  private closeRanking(checkpoint: Checkpoint): void {
+    this.#closed.add(checkpoint.id);
+    this.requestUpdate();
+  }
+
+  private takeBuilder(checkpoint: Checkpoint, taken: Taken): void {
+    this.choose(checkpoint, chooseArguments(taken.builder, taken.arguments, this.builderList));
+    this.closeRanking(checkpoint);
+    void this.verify(checkpoint);
+  }
+
   private async verify(checkpoint: Checkpoint): Promise<void> {
-    const { subject } = planRebuild(checkpoint, this.choiceOf(checkpoint), this.builderList);
-    const key = subjectKey(checkpoint, subject);
-    await this.#verdicts.ask(key, () => takeVerdict(subject));
+    const choice = this.choiceOf(checkpoint);
+    const { subject, unknown } = planRebuild(checkpoint, choice, this.builderList);
+    let key = subjectKey(checkpoint, subject, unknown);
+    await this.#verdicts.ask(key, async () => {
+      if (unknown.length === 0) return takeVerdict(subject);
+      const { arguments: values, determined, reason, verdict } = await solveArguments(subject, unknown);
+      if (!determined || verdict === null) {
+        throw new ApiError("not_determined", `The checkpoint does not determine ${unknown.join(" and ")}: ${reason}.`);
+      }
+      // What was found stands in the form, unless somebody has gone on typing; its verdict is under that question.
+      key = subjectKey(checkpoint, { ...subject, arguments: values });
+      await this.#verdicts.ask(key, async () => verdict);
+      if (this.choiceOf(checkpoint) === choice) {
+        this.choose(checkpoint, chooseArguments(choice.builder, values, this.builderList));
+      }
+      return verdict;
+    });
     const answer = this.#verdicts.get(key);
     if (!answer || answer.running) return;
     const statuses = new Map(this.#verdictStatuses);

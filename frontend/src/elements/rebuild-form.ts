@@ -1,7 +1,7 @@
 import { css, html, LitElement, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 import type { Builder, BuildersState, Checkpoint, ExportFormat, Parameter } from "../api";
-import { describeDefault } from "../arguments";
+import { describeDefault, isSolvable } from "../arguments";
 import { addRenames, type Choice, chooseBuilder, type Plan } from "../choice";
 import { base } from "../styles";
 
@@ -25,6 +25,7 @@ const FORMATS: { value: ExportFormat; label: string }[] = [
  *
  * @fires choice - builder or arguments changed; `detail` is the new `Choice`.
  * @fires verify - a verdict is asked for.
+ * @fires which - every builder's verdict is asked for.
  * @fires open-graph - Graphs is asked for; `detail.newTab` with Ctrl or Command held.
  * @fires export - an export is asked for; `detail` is an `ExportOptions`.
  */
@@ -148,6 +149,8 @@ export class RebuildForm extends LitElement {
   @property({ attribute: false }) plan!: Plan;
   @property({ attribute: false }) graphs: { attached: boolean; problem: string } = { attached: true, problem: "" };
   @property({ type: Boolean }) verifying = false;
+  /** Every builder's verdict is being taken. */
+  @property({ type: Boolean }) ranking = false;
   @property({ type: Boolean }) opening = false;
   @property({ type: Boolean }) exporting = false;
 
@@ -158,13 +161,25 @@ export class RebuildForm extends LitElement {
 
   protected override render() {
     const builder = this.builders.find(({ name }) => name === this.choice.builder);
-    const { blocked } = this.plan;
+    const { blocked, unknown } = this.plan;
+    // Only a verdict finds what is unknown; then the rest can go on with it.
+    const undecided = blocked !== "" || unknown.length > 0;
     return html`<form class="card" @submit=${this.onSubmit}>
       <div class="builder">
         <label for="builder">Builder</label>
         <select id="builder" class="field" data-testid="builder-select" @change=${this.onBuilder}>
           ${this.renderChoices()}
         </select>
+        <button
+          class="button"
+          type="button"
+          data-testid="which"
+          title="Rebuild every registered builder and compare each with the checkpoint"
+          ?disabled=${this.ranking || this.builders.length === 0}
+          @click=${() => this.tell("which", null)}
+        >
+          ${this.ranking ? "Comparing…" : "Which builder?"}
+        </button>
         ${this.renderReason(builder)}
       </div>
       ${builder ? this.renderBuilder(builder) : nothing} ${this.renderRenames()}
@@ -176,19 +191,19 @@ export class RebuildForm extends LitElement {
           class="button"
           type="button"
           data-testid="open-graphs"
-          ?disabled=${blocked !== "" || this.opening || !this.graphs.attached}
+          ?disabled=${undecided || this.opening || !this.graphs.attached}
           @click=${(event: MouseEvent) => this.tell("open-graph", { newTab: event.ctrlKey || event.metaKey })}
         >
           ${this.opening ? "Opening…" : "Open in Graphs"}
         </button>
-        ${this.renderHint(blocked)}
+        ${this.renderHint(blocked, unknown)}
       </div>
       <div class="export">
         <button
           class="button"
           type="button"
           data-testid="export"
-          ?disabled=${blocked !== "" || this.exporting}
+          ?disabled=${undecided || this.exporting}
           @click=${this.onExport}
         >
           Export
@@ -301,6 +316,7 @@ export class RebuildForm extends LitElement {
             data-testid=${common.testid}
             autocomplete="off"
             spellcheck="false"
+            title=${isSolvable(parameter) ? "Type ? to have it found from the checkpoint's shapes" : ""}
             placeholder=${open ? '{"name": value}' : describeDefault(parameter)}
             aria-invalid=${wrong !== undefined && text !== ""}
             .value=${text}
@@ -362,7 +378,12 @@ export class RebuildForm extends LitElement {
     this.tell("choice", { ...this.choice, renames } satisfies Choice);
   }
 
-  private renderHint(blocked: string) {
+  private renderHint(blocked: string, unknown: readonly string[]) {
+    if (blocked === "" && unknown.length > 0) {
+      return html`<span class="hint" data-testid="unknown"
+        >Verify finds ${unknown.join(" and ")} from the checkpoint's shapes first.</span
+      >`;
+    }
     if (blocked) return html`<span class="hint warn" data-testid="blocked">${blocked}</span>`;
     if (!this.graphs.attached) {
       return html`<span class="hint warn" data-testid="graphs-problem"
