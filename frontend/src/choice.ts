@@ -17,9 +17,14 @@ export function choiceByPairing({ pairing }: Checkpoint, builders: readonly Buil
 }
 
 /** A builder with arguments that were found or proposed. */
-export function chooseArguments(name: string, values: Arguments, builders: readonly Builder[]): Choice {
+export function chooseArguments(
+  name: string,
+  values: Arguments,
+  builders: readonly Builder[],
+  renames: readonly string[] = [],
+): Choice {
   const builder = builders.find((b) => b.name === name);
-  return { builder: name, texts: textsOf(builder?.parameters ?? [], values) };
+  return { builder: name, texts: textsOf(builder?.parameters ?? [], values), renames };
 }
 
 /** The recorded arguments belong to the recorded builder; any other starts from its defaults. */

@@ -440,7 +440,7 @@ export class App extends LitElement {
       key = subjectKey(checkpoint, { ...subject, arguments: values });
       await this.#verdicts.ask(key, async () => verdict);
       if (this.choiceOf(checkpoint) === choice) {
-        this.choose(checkpoint, chooseArguments(choice.builder, values, this.builderList));
+        this.choose(checkpoint, chooseArguments(choice.builder, values, this.builderList, choice.renames));
       }
       return verdict;
     });
