@@ -8,8 +8,9 @@ SOURCES := $(shell find frontend/src -name '*.ts')
 DEMO ?= ckptmeta-demo
 PORT ?= 6006
 PYTEST_ARGS ?=
+BENCH ?=
 
-.PHONY: demo test corpus check lint types format frontend frontend-test chromium wheel clean
+.PHONY: demo test corpus bench check lint types format frontend frontend-test chromium wheel clean
 
 demo: $(VENV)/.legacy $(BUNDLE)
 	$(BIN)/tb-ckptmeta demo $(DEMO) --port $(PORT)
@@ -20,6 +21,10 @@ test: $(VENV)/.test $(BUNDLE) frontend-test chromium
 # Every model of tests/corpus: a table on the terminal, and in docs/models.md. It takes half an hour.
 corpus: $(VENV)/.test $(VENV)/.corpus $(BUNDLE)
 	$(BIN)/python -m pytest -m corpus -s tests/corpus $(PYTEST_ARGS)
+
+# What docs/performance.md tells; BENCH="NAME…" runs some of it.
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks $(BENCH)
 
 check: lint types test
 

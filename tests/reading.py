@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 CLIENTS = Path(__file__).with_name("clients.py")
-QUIET = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+COMPARABLE = {
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    # Where the processor has them, oneDNN's kernels add up a frozen graph's constants in another order than variables.
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+}
+"""The environment of processes whose numbers are compared to the last bits."""
 
 # A client that ends its process, or changes TensorFlow's state, is no other one's matter.
 ALONE = ("tf2onnx --checkpoint", "OpenVINO")
@@ -55,7 +62,7 @@ def _run(
     ended = subprocess.run(
         [sys.executable, "-I", str(CLIENTS), str(folder / "request.json")],
         cwd=folder,
-        env={**os.environ, **QUIET},
+        env={**os.environ, **COMPARABLE},
         capture_output=True,
         text=True,
         check=False,

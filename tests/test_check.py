@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from exporting import Exporter, open_exporter
+from reading import COMPARABLE
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import INITIAL, INPUTS, REFERENCE, RESULT, STEPS, Check, Limits
 from tb_ckptmeta.engine.export import Exported
 from tb_ckptmeta.engine.warm import Workers
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
-
-QUIET = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Exporter, Pa
     (folder / "odd.py").write_text(_BUILDERS)
     (folder / "write.py").write_text(_WRITE)
     subprocess.run(
-        [sys.executable, "write.py", str(folder / "runs")], cwd=folder, env={**os.environ, **QUIET}, check=True
+        [sys.executable, "write.py", str(folder / "runs")], cwd=folder, env={**os.environ, **COMPARABLE}, check=True
     )
     with open_exporter(folder / "odd.py") as exporter:
         yield exporter, folder / "runs"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from exporting import open_exporter
-from reading import QUIET, Outcomes, read_exports
+from reading import COMPARABLE, Outcomes, read_exports
 
 SCRIPTS = Path(__file__).with_name("formats")
 
@@ -57,7 +57,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
     shutil.copytree(SCRIPTS, made.builders.parent)
     train = [sys.executable, "train.py", str(made.folder / "runs")]
     ended = subprocess.run(
-        train, cwd=made.builders.parent, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False
+        train, cwd=made.builders.parent, env={**os.environ, **COMPARABLE}, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from exporting import open_exporter
-from reading import QUIET
+from reading import COMPARABLE
 from training import train_under_both
 
 HERE = Path(__file__).parent
@@ -238,7 +238,7 @@ def test_import_of_a_keras_files_export_gives_the_originals_outputs(trained: Tra
     ended = subprocess.run(
         [sys.executable, "-I", str(HERE / "roundtrip" / "import_exports.py"), str(request)],
         cwd=trained.exports,
-        env={**os.environ, **QUIET},
+        env={**os.environ, **COMPARABLE},
         capture_output=True,
         text=True,
         check=False,

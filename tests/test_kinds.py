@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from exporting import Exporter, open_exporter
-from reading import QUIET
+from reading import COMPARABLE
 from training import train_under_both
 
 HERE = Path(__file__).parent
@@ -144,7 +144,7 @@ def import_exports(saved: Saved, exports: list[tuple[Path, Path, str]]) -> list[
     ended = subprocess.run(
         [sys.executable, "-I", str(HERE / "roundtrip" / "import_exports.py"), str(request)],
         cwd=saved.folder / "exports",
-        env={**os.environ, **QUIET},
+        env={**os.environ, **COMPARABLE},
         capture_output=True,
         text=True,
         check=False,

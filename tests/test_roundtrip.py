@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
-from reading import QUIET
+from reading import COMPARABLE
 from tensorboard.compat.proto import graph_pb2, meta_graph_pb2
 from training import train_under_both
 
@@ -114,7 +114,7 @@ def import_exports(trained: Trained, cwd: Path, exports: list[dict[str, Any]]) -
         ended = subprocess.run(
             [sys.executable, "-I", str(SCRIPTS / "import_exports.py"), str(request)],
             cwd=cwd,
-            env={**os.environ, **QUIET},
+            env={**os.environ, **COMPARABLE},
             capture_output=True,
             text=True,
             check=False,
@@ -215,7 +215,7 @@ def test_freeze_graph_as_a_command_reads_an_export_with_the_original_checkpoint(
     command += ["--input_meta_graph", str(trained.meta(model)), "--input_checkpoint", str(trained.prefix(model))]
     command += ["--input_binary", "true", "--output_graph", str(tmp_path / "frozen.pb"), "--output_node_names", name]
     ended = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False
+        command, cwd=tmp_path, env={**os.environ, **COMPARABLE}, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
     frozen = graph_pb2.GraphDef.FromString((tmp_path / "frozen.pb").read_bytes())

@@ -85,6 +85,9 @@ def test_checkpoint_of_another_model_does_not_match_the_meta_beside_it(runs: Pat
     (verdict,) = outcome.document["verdicts"]
     assert (verdict["status"], verdict["bound"]) == ("mismatch", 0)
     assert [row["key"] for row in verdict["unexpected"]] != []
+    # Names that a file has are not the user's to rename.
+    assert (verdict["renames"], verdict["renamed_status"]) == ([], None)
+    assert not any(row["explained"] for row in (*verdict["missing"], *verdict["unexpected"]))
     # Its object graph tells the training's own from the model's.
     assert all("optimizer" in row["key"] or "save_counter" in row["key"] for row in verdict["bookkeeping"])
 

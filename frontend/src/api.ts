@@ -80,12 +80,16 @@ export interface VariableRow {
   name: string;
   shape: Shape;
   dtype: string;
+  /** The key that it most likely is; null where nothing is like it. */
+  closest: string | null;
 }
 
 export interface KeyRow {
   key: string;
   shape: Shape;
   dtype: string;
+  /** The variable that it most likely is; bookkeeping has none. */
+  closest?: string | null;
 }
 
 export interface MismatchRow<T> {
@@ -96,8 +100,21 @@ export interface MismatchRow<T> {
 }
 
 export interface RenameRow {
+  /** What the checkpoint says. */
   from: string;
+  /** What the model says. */
   to: string;
+  /** Variables that are bound through it, of so many keys that it renames. */
+  count: number;
+  of: number;
+  /** Asked for, or only proposed. */
+  applied: boolean;
+}
+
+export interface AmbiguousRename {
+  from: string;
+  /** The likeliest first. */
+  to: string[];
   count: number;
 }
 
@@ -149,8 +166,45 @@ export interface Verdict {
   dtype_mismatches: MismatchRow<string>[];
   bookkeeping: KeyRow[];
   renames: RenameRow[];
+  ambiguous_renames: AmbiguousRename[];
+  /** What the status would be under the proposed renames; null where there is nothing to propose. */
+  renamed_status: VerdictStatus | null;
   notes: string[];
   error: Problem | null;
+}
+
+/** One builder's place among all, by its verdict. */
+export interface Candidate {
+  builder: string;
+  arguments: Arguments;
+  status: VerdictStatus;
+  variables: number;
+  bound: number;
+  missing: number;
+  unexpected: number;
+  reason: string;
+  error: Problem | null;
+}
+
+export interface Proposal {
+  builder: string;
+  arguments: Arguments;
+  reason: string;
+}
+
+export interface Ranking {
+  checkpoint: string;
+  /** The best first. */
+  candidates: Candidate[];
+  proposed: Proposal | null;
+  reason: string;
+}
+
+export interface Solution {
+  arguments: Arguments;
+  determined: boolean;
+  reason: string;
+  verdict: Verdict | null;
 }
 
 export interface Check {
@@ -195,6 +249,8 @@ export interface Subject {
   arguments?: Arguments;
   /** In a builder's stead. */
   source?: SourceKind;
+  /** Rules FROM=TO. */
+  renames?: string[];
 }
 
 export type ExportFormat = "metagraph" | "metagraph-text" | "saved_model" | "frozen" | "checkpoint" | "onnx";
@@ -248,6 +304,16 @@ export function readContents(checkpoint: string): Promise<Contents> {
 /** Takes seconds: a worker process imports TensorFlow and runs the builder. */
 export function takeVerdict(subject: Subject): Promise<Verdict> {
   return ask("POST", "verdict", { body: subject });
+}
+
+/** Rebuilds every builder, and some of them several times. */
+export function rankBuilders(checkpoint: string): Promise<Ranking> {
+  return ask("POST", "which", { body: { checkpoint } });
+}
+
+/** Finds the integer arguments that `unknown` names; the builder is rebuilt with some values of each. */
+export function solveArguments(subject: Subject, unknown: readonly string[]): Promise<Solution> {
+  return ask("POST", "solve", { body: { ...subject, unknown } });
 }
 
 export async function startExport(request: ExportRequest): Promise<Job> {

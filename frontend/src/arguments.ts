@@ -5,19 +5,28 @@ import type { Arguments, Parameter, Scalar } from "./api";
 /** What stands in the form, by parameter. An empty text leaves the argument to the builder's default. */
 export type Texts = Readonly<Record<string, string>>;
 
+/** What is typed for an integer that the checkpoint is to tell. */
+export const UNKNOWN = "?";
+
 export interface Coerced {
   arguments: Arguments;
+  /** The arguments that are to be found. */
+  unknown: string[];
   /** What is wrong, by parameter. */
   wrong: Record<string, string>;
 }
 
 /** Reads the form by the same rules as `--set` on the command line: annotation, JSON scalar, else text. */
 export function coerceTexts(parameters: readonly Parameter[], texts: Texts): Coerced {
-  const coerced: Coerced = { arguments: {}, wrong: {} };
+  const coerced: Coerced = { arguments: {}, unknown: [], wrong: {} };
   for (const parameter of parameters) {
     const text = texts[parameter.name] ?? "";
     if (text.trim() === "") {
       if (parameter.required) coerced.wrong[parameter.name] = "is required";
+      continue;
+    }
+    if (text.trim() === UNKNOWN && isSolvable(parameter)) {
+      coerced.unknown.push(parameter.name);
       continue;
     }
     try {
@@ -28,6 +37,11 @@ export function coerceTexts(parameters: readonly Parameter[], texts: Texts): Coe
     }
   }
   return coerced;
+}
+
+/** An integer, by annotation or default, or what may be one for all that is known; a string's "?" is its text. */
+export function isSolvable({ annotation, default: value, open }: Parameter): boolean {
+  return !open && (annotation === "int" || (annotation === null && (value === null || value === undefined)));
 }
 
 /** The texts that stand for `values`, to begin the form with. */

@@ -9,11 +9,24 @@ export interface Choice {
   readonly texts: Texts;
   /** What stands in a builder's stead. */
   readonly source?: SourceKind;
+  /** Rules FROM=TO, what the checkpoint says first. */
+  readonly renames: readonly string[];
 }
 
 /** What is chosen before anybody chose: the pairing. */
 export function choiceByPairing({ pairing }: Checkpoint, builders: readonly Builder[]): Choice {
   return chooseBuilder(pairing.builder ?? "", pairing, builders);
+}
+
+/** A builder with arguments that were found or proposed. */
+export function chooseArguments(
+  name: string,
+  values: Arguments,
+  builders: readonly Builder[],
+  renames: readonly string[] = [],
+): Choice {
+  const builder = builders.find((b) => b.name === name);
+  return { builder: name, texts: textsOf(builder?.parameters ?? [], values), renames };
 }
 
 /** The recorded arguments belong to the recorded builder; any other starts from its defaults. */
@@ -24,11 +37,20 @@ export function chooseBuilder(
 ): Choice {
   const builder = builders.find((b) => b.name === name);
   const values = builder && name === pairing.builder ? pairing.arguments : {};
-  return { builder: name, texts: textsOf(builder?.parameters ?? [], values) };
+  return { builder: name, texts: textsOf(builder?.parameters ?? [], values), renames: [] };
+}
+
+/** The choice with more renames; a rule for what another one renames already takes its place. */
+export function addRenames(choice: Choice, rules: readonly string[]): Choice {
+  const sourceOf = (rule: string) => rule.split("=", 1)[0];
+  const sources = rules.map(sourceOf);
+  return { ...choice, renames: [...choice.renames.filter((rule) => !sources.includes(sourceOf(rule))), ...rules] };
 }
 
 export interface Plan {
   subject: Subject;
+  /** The arguments that are to be found before anything can be rebuilt. */
+  unknown: readonly string[];
   /** What is wrong with the arguments, by parameter. */
   wrong: Record<string, string>;
   /** Why nothing can be asked yet, as a sentence; "" where it can. */
@@ -44,7 +66,7 @@ const EXISTS = "This is an exported graph already: TensorFlow takes it and the c
 function planSource(checkpoint: string, source: SourceKind): Plan {
   const noVerdict = source === "objects" ? NO_MODEL : "";
   const noExport = source === "keras_config" ? "" : noVerdict || EXISTS;
-  return { subject: { checkpoint, source }, wrong: {}, blocked: "", noVerdict, noExport };
+  return { subject: { checkpoint, source }, wrong: {}, blocked: "", unknown: [], noVerdict, noExport };
 }
 
 /** What the choice asks the server for. */
@@ -55,6 +77,7 @@ export function planRebuild(
   sources: readonly Source[] = [],
 ): Plan {
   const { id, pairing } = checkpoint;
+  const renamed = choice.renames.length > 0 ? { renames: [...choice.renames] } : {};
   if (choice.builder === "") {
     // Whatever claims the checkpoint comes first; without any, the best that is merely parsed.
     const parsed = pairing.claims.length === 0 ? sources.find(({ asked }) => !asked)?.kind : undefined;
@@ -64,18 +87,20 @@ export function planRebuild(
       pairing.claims.length > 1
         ? `Choose a builder: ${pairing.claims.join(", ")} all claim this checkpoint.`
         : "";
-    return { subject: { checkpoint: id }, wrong: {}, blocked };
+    return { subject: { checkpoint: id, ...renamed }, unknown: [], wrong: {}, blocked };
   }
   const builder = builders.find((b) => b.name === choice.builder);
   if (!builder) {
     // Its parameters are not known (yet); the server knows or says so.
     const recorded: Arguments = choice.builder === pairing.builder ? pairing.arguments : {};
-    return { subject: { checkpoint: id, builder: choice.builder, arguments: recorded }, wrong: {}, blocked: "" };
+    const subject = { checkpoint: id, builder: choice.builder, arguments: recorded, ...renamed };
+    return { subject, unknown: [], wrong: {}, blocked: "" };
   }
-  const { arguments: values, wrong } = coerceTexts(builder.parameters, choice.texts);
+  const { arguments: values, unknown, wrong } = coerceTexts(builder.parameters, choice.texts);
   return {
     // Said even when empty: what was cleared in the form must not come back from a record.
-    subject: { checkpoint: id, builder: builder.name, arguments: values },
+    subject: { checkpoint: id, builder: builder.name, arguments: values, ...renamed },
+    unknown,
     wrong,
     blocked: Object.entries(wrong)
       .map(([name, what]) => `${name} ${what}.`)
@@ -84,8 +109,10 @@ export function planRebuild(
 }
 
 /** The key of everything that an answer about this subject depends on and that this page can see. */
-export function subjectKey(checkpoint: Checkpoint, { builder, arguments: values = {}, source }: Subject): string {
+export function subjectKey(checkpoint: Checkpoint, subject: Subject, unknown: readonly string[] = []): string {
+  const { builder, arguments: values = {}, renames = [], source } = subject;
   const sorted = Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
   // Training may write a checkpoint of this name again: then old verdicts are about another one.
-  return JSON.stringify([checkpoint.id, checkpoint.modified, builder ?? null, sorted, ...(source ? [source] : [])]);
+  const what = source ? { source } : (builder ?? null);
+  return JSON.stringify([checkpoint.id, checkpoint.modified, what, sorted, [...renames].sort(), ...unknown]);
 }

@@ -44,7 +44,7 @@ test("arguments that do not fit are named and not sent", () => {
 });
 
 test("arguments left empty leave the default, unless they are required", () => {
-  assert.deepEqual(coerceTexts([parameter("int")], {}), { arguments: {}, wrong: {} });
+  assert.deepEqual(coerceTexts([parameter("int")], {}), { arguments: {}, unknown: [], wrong: {} });
   assert.deepEqual(coerceTexts([parameter("int", { required: true })], { p: "  " }).wrong, { p: "is required" });
 });
 
@@ -52,6 +52,22 @@ test("arguments that are optional take None", () => {
   assert.deepEqual(coerce("None", "int", { optional: true }), { value: null });
   assert.equal(coerce("None", "int"), "takes an int");
   assert.deepEqual(coerce("None", "str", { optional: true }), { value: "None" });
+});
+
+test("arguments given as ? are to be found where they may be integers, and a string's is its text", () => {
+  const parameters = [
+    parameter("int", { name: "units", default: 128 }),
+    parameter("int", { name: "depth", required: true }),
+    parameter(null, { name: "size", required: true }),
+    parameter("str", { name: "name" }),
+    parameter("float", { name: "rate" }),
+    parameter(null, { name: "rest", open: true }),
+  ];
+  const texts = { units: " ? ", depth: "?", size: "?", name: "?", rate: "?", rest: "?" };
+  const coerced = coerceTexts(parameters, texts);
+  assert.deepEqual(coerced.unknown, ["units", "depth", "size"]);
+  assert.deepEqual(coerced.arguments, { name: "?" });
+  assert.deepEqual(Object.keys(coerced.wrong), ["rate", "rest"]);
 });
 
 test("arguments of a builder that takes every name are one JSON object", () => {
@@ -74,7 +90,7 @@ test("arguments come back as they were when nobody touches the form", () => {
     parameter(null, { name: "f" }),
     parameter("str", { name: "g" }),
   ];
-  assert.deepEqual(coerceTexts(parameters, textsOf(parameters, values)), { arguments: values, wrong: {} });
+  assert.deepEqual(coerceTexts(parameters, textsOf(parameters, values)), { arguments: values, unknown: [], wrong: {} });
 });
 
 test("default reads as Python", () => {

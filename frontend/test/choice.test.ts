@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Builder, Checkpoint } from "../src/api";
 import type { Source } from "../src/api";
-import { choiceByPairing, chooseBuilder, planRebuild, subjectKey } from "../src/choice";
+import { addRenames, chooseArguments, choiceByPairing, chooseBuilder, planRebuild, subjectKey } from "../src/choice";
 
 const MLP: Builder = {
   name: "mlp",
@@ -34,7 +34,7 @@ function checkpoint(pairing: Partial<Checkpoint["pairing"]> = {}): Checkpoint {
 test("choice begins with the pairing and its recorded arguments", () => {
   const paired = checkpoint({ builder: "mlp", arguments: { units: 512 } });
   const choice = choiceByPairing(paired, [MLP]);
-  assert.deepEqual(choice, { builder: "mlp", texts: { units: "512" } });
+  assert.deepEqual(choice, { builder: "mlp", texts: { units: "512" }, renames: [] });
   assert.deepEqual(planRebuild(paired, choice, [MLP]).subject, { checkpoint: "id", builder: "mlp", arguments: { units: 512 } });
 });
 
@@ -42,23 +42,24 @@ test("choice of another builder does not take the recorded arguments along", () 
   assert.deepEqual(chooseBuilder("mlp", checkpoint({ builder: "other", arguments: { units: 512 } }).pairing, [MLP]), {
     builder: "mlp",
     texts: {},
+    renames: [],
   });
 });
 
 test("plan says even empty arguments, so that a record cannot bring back what was cleared", () => {
   const paired = checkpoint({ builder: "mlp", arguments: { units: 512 } });
-  const { subject } = planRebuild(paired, { builder: "mlp", texts: { units: "" } }, [MLP]);
+  const { subject } = planRebuild(paired, { builder: "mlp", texts: { units: "" }, renames: [] }, [MLP]);
   assert.deepEqual(subject, { checkpoint: "id", builder: "mlp", arguments: {} });
 });
 
 test("plan of a checkpoint that several claim is blocked until one is chosen", () => {
   const claimed = checkpoint({ claims: ["mlp", "other"] });
   assert.match(planRebuild(claimed, choiceByPairing(claimed, [MLP]), [MLP]).blocked, /Choose a builder: mlp, other/);
-  assert.equal(planRebuild(claimed, { builder: "mlp", texts: {} }, [MLP]).blocked, "");
+  assert.equal(planRebuild(claimed, { builder: "mlp", texts: {}, renames: [] }, [MLP]).blocked, "");
 });
 
 test("plan with a wrong argument is blocked and names it", () => {
-  const plan = planRebuild(checkpoint(), { builder: "mlp", texts: { units: "many" } }, [MLP]);
+  const plan = planRebuild(checkpoint(), { builder: "mlp", texts: { units: "many" }, renames: [] }, [MLP]);
   assert.equal(plan.blocked, "units takes an int.");
 });
 
@@ -79,8 +80,23 @@ test("key tells checkpoints, builders, arguments and rewritten files apart", () 
     subjectKey(one, { checkpoint: "id", builder: "other", arguments: { a: 1, b: 2 } }),
     subjectKey({ ...one, id: "id2" }, { checkpoint: "id2", builder: "mlp", arguments: { a: 1, b: 2 } }),
     subjectKey({ ...one, modified: 2 }, { checkpoint: "id", builder: "mlp", arguments: { a: 1, b: 2 } }),
+    subjectKey(one, { checkpoint: "id", builder: "mlp", arguments: { a: 1, b: 2 }, renames: ["net=tower"] }),
   ];
-  assert.equal(new Set([key, ...others]).size, 6);
+  assert.equal(new Set([key, ...others]).size, 7);
+});
+
+test("renames are asked for with the rest, and a new rule for one name takes the old one's place", () => {
+  const chosen = addRenames({ builder: "mlp", texts: {}, renames: ["net=a", "left=right"] }, ["net=tower", "x=y"]);
+  assert.deepEqual(chosen.renames, ["left=right", "net=tower", "x=y"]);
+  assert.deepEqual(planRebuild(checkpoint(), chosen, [MLP]).subject.renames, chosen.renames);
+});
+
+test("plan with an argument to be found names it, and another question than with any value", () => {
+  const asked = planRebuild(checkpoint(), { builder: "mlp", texts: { units: "?" }, renames: [] }, [MLP]);
+  assert.deepEqual([asked.unknown, asked.blocked, asked.subject.arguments], [["units"], "", {}]);
+  const plain = planRebuild(checkpoint(), { builder: "mlp", texts: {}, renames: [] }, [MLP]);
+  assert.notEqual(subjectKey(checkpoint(), asked.subject, asked.unknown), subjectKey(checkpoint(), plain.subject, plain.unknown));
+  assert.deepEqual(chooseArguments("mlp", { units: 512 }, [MLP]), { builder: "mlp", texts: { units: "512" }, renames: [] });
 });
 
 const SOURCES: Source[] = [
@@ -95,9 +111,9 @@ test("plan without a builder takes the best source that is merely parsed, unless
   assert.deepEqual(plan.subject, { checkpoint: "id", source: "metagraph" });
   assert.match(plan.noExport ?? "", /exported graph already/);
   assert.equal(plan.noVerdict, "");
-  const asked = planRebuild(alone, { builder: "", texts: {}, source: "keras_config" }, [], SOURCES);
+  const asked = planRebuild(alone, { builder: "", texts: {}, renames: [], source: "keras_config" }, [], SOURCES);
   assert.deepEqual([asked.subject.source, asked.noVerdict, asked.noExport], ["keras_config", "", ""]);
-  assert.match(planRebuild(alone, { builder: "", texts: {}, source: "objects" }, [], SOURCES).noVerdict ?? "", /no model/);
+  assert.match(planRebuild(alone, { builder: "", texts: {}, renames: [], source: "objects" }, [], SOURCES).noVerdict ?? "", /no model/);
 });
 
 test("plan of a checkpoint that somebody claims guesses no source", () => {

@@ -2,12 +2,13 @@ import "./document";
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import type { LitElement } from "lit";
-import type { Checkpoint, Verdict } from "../src/api";
+import type { Checkpoint, Ranking, Verdict } from "../src/api";
 import "../src/elements/checkpoint-detail";
 import "../src/elements/checkpoint-list";
 import "../src/elements/contents-tree";
 import "../src/elements/problem-note";
 import "../src/elements/verdict-view";
+import "../src/elements/which-view";
 import { BUILDERS } from "./fake-tensorboard.mjs";
 
 const HOSTILE = `<img src=x onerror="alert(1)"><script>alert(2)</script>`;
@@ -33,14 +34,46 @@ const VERDICT: Verdict = {
   status: "mismatch",
   variables: 320,
   bound: 295,
-  missing: Array.from({ length: 30 }, (_, i) => ({ name: `missing/${i}${HOSTILE}`, shape: [3], dtype: "float32" })),
+  missing: Array.from({ length: 30 }, (_, i) => ({ name: `missing/${i}${HOSTILE}`, shape: [3], dtype: "float32", closest: HOSTILE })),
   unexpected: [{ key: HOSTILE, shape: [], dtype: "int64" }],
   shape_mismatches: [{ name: "kernel", key: HOSTILE, model: [2, 3], checkpoint: [2, 4] }],
   dtype_mismatches: [],
   bookkeeping: [{ key: "save_counter", shape: [], dtype: "int64" }],
-  renames: [],
+  renames: [{ from: HOSTILE, to: HOSTILE, count: 2, of: 2, applied: false }],
+  ambiguous_renames: [{ from: HOSTILE, to: [HOSTILE], count: 1 }],
+  renamed_status: "match",
   notes: [HOSTILE],
   error: { code: "builder_failed", message: HOSTILE, details: HOSTILE },
+};
+
+const RANKING: Ranking = {
+  checkpoint: "id",
+  candidates: [
+    {
+      builder: HOSTILE,
+      arguments: { [HOSTILE]: HOSTILE },
+      status: "match",
+      variables: 4,
+      bound: 4,
+      missing: 0,
+      unexpected: 0,
+      reason: `match: 4 of 4 variables bound; units = 3 (from ${HOSTILE})`,
+      error: null,
+    },
+    {
+      builder: "bad",
+      arguments: {},
+      status: "error",
+      variables: 0,
+      bound: 0,
+      missing: 0,
+      unexpected: 0,
+      reason: "error",
+      error: { code: "builder_failed", message: HOSTILE, details: HOSTILE },
+    },
+  ],
+  proposed: { builder: HOSTILE, arguments: { units: 3 }, reason: HOSTILE },
+  reason: HOSTILE,
 };
 
 async function mount<T extends LitElement>(tag: string, properties: object): Promise<T> {
@@ -81,8 +114,9 @@ test("untrusted text of every kind is text and never markup", async () => {
     checkpoint: CHECKPOINT,
     builders,
     buildersState: "ready",
-    choice: { builder: HOSTILE, texts: {} },
-    plan: { subject: { checkpoint: "id" }, wrong: {}, blocked: "" },
+    choice: { builder: HOSTILE, texts: {}, renames: [HOSTILE] },
+    plan: { subject: { checkpoint: "id" }, unknown: [], wrong: {}, blocked: "" },
+    ranking: { ...answered, value: RANKING },
     verdict: answered,
     graph: { run: `• ${HOSTILE}`, tag: HOSTILE, key: "k" },
   });
@@ -177,4 +211,16 @@ test("tree of the contents is asked for when it is first opened, and draws a lon
   const children = Array.from({ length: 5_000 }, (_, i) => ({ ...LEAF, name: `v${i}` }));
   const long = await mount<LitElement>("ckptmeta-contents", { first: true, answer: contents(children) });
   assert.equal(byTestId(long, "contents-row").length, 200);
+});
+
+test("ranking tells the proposal and takes it, and none where none is proposed", async () => {
+  const view = await mount("ckptmeta-which", { answer: { ...answered, value: RANKING } });
+  const taken: unknown[] = [];
+  view.addEventListener("take", (event) => taken.push((event as CustomEvent).detail));
+  (byTestId(view, "which-take")[0] as HTMLButtonElement).click();
+  assert.deepEqual(taken, [{ builder: HOSTILE, arguments: { units: 3 } }]);
+  assert.match(byTestId(view, "which-told")[0]?.textContent ?? "", /units = 3 \(from/);
+  const none = await mount("ckptmeta-which", { answer: { ...answered, value: { ...RANKING, proposed: null } } });
+  assert.equal(byTestId(none, "which-take").length, 0);
+  assert.equal(byTestId(none, "which-reason")[0]?.textContent, HOSTILE);
 });

@@ -181,6 +181,8 @@ function makeVerdict({ checkpoint, builder = null, arguments: values = {} }) {
       })),
     ],
     renames: [],
+    ambiguous_renames: [],
+    renamed_status: null,
     notes: [],
     error: null,
   };
@@ -217,7 +219,8 @@ function makeVerdict({ checkpoint, builder = null, arguments: values = {} }) {
       dtype_mismatches: [
         { name: "resnet/step", key: "model/step/.ATTRIBUTES/VARIABLE_VALUE", model: "int64", checkpoint: "int32" },
       ],
-      renames: [{ from: "layer_with_weights-*/kernel", to: "_functional/_operations/*/_kernel", count: 54 }],
+      renames: [{ from: "encoder", to: "backbone/encoder", count: 54, of: 54, applied: false }],
+      renamed_status: "match",
       notes: ["The variable 'aux_head/kernel' is read by no graph, and the checkpoint lacks it."],
     };
   }

@@ -15,6 +15,7 @@ DESCRIPTIONS = {
     "verify": "Rebuild models and compare their variables with checkpoints.",
     "export": "Export a MetaGraphDef that restores from the original checkpoint, without the model's source.",
     "inspect": "Show what a checkpoint holds, and what its graph could come from without a builder.",
+    "which": "Rank the registered builders by how well they fit a checkpoint, and propose the one that matches.",
     "builders": "List the registered builders.",
     "demo": "Write checkpoints of three models and start TensorBoard on them.",
 }
@@ -36,6 +37,9 @@ def make_parser(command: str) -> argparse.ArgumentParser:
                 "targets", metavar="LOGDIR|PREFIX", nargs="+", help="a folder to search, or a checkpoint's prefix"
             )
             _add_choice(parser)
+            parser.add_argument(
+                "--suggest", action="store_true", help="print the command line that would make it match, if any"
+            )
         case "export":
             parser.add_argument(
                 "prefix", metavar="PREFIX", help="the checkpoint, as restore takes it: runs/mlp/ckpt-1000"
@@ -67,6 +71,8 @@ def make_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument("--all", action="store_true", help="also what the training keeps beside the model")
             parser.add_argument("--json", action="store_true", help="print one JSON document")
             return parser
+        case "which":
+            parser.add_argument("prefix", metavar="PREFIX", help="the checkpoint, as restore takes it")
         case "demo":
             parser.add_argument(
                 "directory",
@@ -133,7 +139,20 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
         help=f"what to use without a builder: {', '.join(TITLES)}; a Keras configuration is deserialised in a worker",
     )
     parser.add_argument(
-        "--set", metavar="ARG=VALUE", action="append", default=[], type=_assignment, help="an argument of the builder"
+        "--set",
+        metavar="ARG=VALUE",
+        action="append",
+        default=[],
+        type=_assignment,
+        help="an argument of the builder; ARG=? finds an integer from the checkpoint's shapes",
+    )
+    parser.add_argument(
+        "--rename",
+        metavar="FROM=TO",
+        action="append",
+        default=[],
+        help="what the checkpoint calls FROM is what the model calls TO, such as net=tower/model_v1; `.` is nothing: "
+        ".=tower; may be given several times",
     )
 
 

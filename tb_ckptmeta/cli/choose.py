@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tb_ckptmeta.cli.setup import find_explicit
 from tb_ckptmeta.core.arguments import Scalar, coerce_texts
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.solve import split_unknown
 from tb_ckptmeta.engine.pair import pair_bare
+from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.registry import Builders
 from tb_ckptmeta.engine.scan import find_by_prefix, read_records
+from tb_ckptmeta.engine.solve import Solution
 from tb_ckptmeta.engine.workspace import Choice, Workspace
 
 
@@ -45,23 +49,61 @@ def pair_bare_checkpoint(checkpoint: Checkpoint, builders: Builders) -> Pairing:
     return pair_bare(checkpoint, builders, records, find_explicit(builders))
 
 
-def choose(
-    workspace: Workspace, builders: Builders, checkpoint: Checkpoint, pairing: Pairing, options: argparse.Namespace
-) -> Choice:
-    """Return what `--builder` and `--set` say, on top of the pairing, or what `--source` says in their stead.
+@dataclass(frozen=True)
+class Settled:
+    """What is to be rebuilt, and how arguments given as `?` were solved for, if any were."""
+
+    choice: Choice
+    solution: Solution | None = None
+
+
+def settle(
+    workspace: Workspace,
+    builders: Builders,
+    checkpoint: Checkpoint,
+    pairing: Pairing,
+    options: argparse.Namespace,
+    on_steps: OnSteps,
+) -> Settled:
+    """Return what `--builder` and `--set` say, on top of the pairing; `--set units=?` is solved for.
+
+    `--source` stands in their stead.
 
     Raises:
-        CkptMetaError: as `Workspace.choose` and `Workspace.choose_source`.
+        CkptMetaError: NOT_DETERMINED; as `Workspace.choose` and `Workspace.solve`.
     """
     if options.source is not None:
-        if options.set:
-            raise CkptMetaError(Code.INVALID_ARGUMENTS, "A source takes no arguments: --set is for a builder.")
-        return workspace.choose_source(checkpoint, options.source)
+        if options.set or options.rename:
+            message = "A source takes neither arguments nor renames: --set and --rename are for a builder."
+            raise CkptMetaError(Code.INVALID_ARGUMENTS, message)
+        return Settled(workspace.choose_source(checkpoint, options.source))
     arguments: Mapping[str, Scalar] | None = None
+    renames = options.rename
     name = options.builder or pairing.builder
-    if options.set and name is not None:
-        parameters = builders.get(name).description.parameters
-        recorded = pairing.arguments if name == pairing.builder else {}
-        texts = dict(options.set)
+    if not options.set or name is None:
+        return Settled(workspace.choose(checkpoint, options.builder, arguments, renames=renames, pairing=pairing))
+    parameters = builders.get(name).description.parameters
+    unknown, texts = split_unknown(parameters, dict(options.set))
+    recorded = pairing.arguments if name == pairing.builder else {}
+    if not unknown:
         arguments = coerce_texts(name, parameters, texts, recorded)
-    return workspace.choose(checkpoint, options.builder, arguments, pairing=pairing)
+        return Settled(workspace.choose(checkpoint, options.builder, arguments, renames=renames, pairing=pairing))
+    # What is unknown must not be called missing: any integer stands for it meanwhile.
+    known = dict(coerce_texts(name, parameters, texts, {**recorded, **dict.fromkeys(unknown, 1)}))
+    guesses = {n: v for n, v in recorded.items() if n in unknown}
+    known = {n: v for n, v in known.items() if n not in unknown} | guesses
+    solution = workspace.solve(checkpoint, name, known, unknown, renames=renames, pairing=pairing, on_steps=on_steps)
+    if not solution.determined:
+        raise CkptMetaError(Code.NOT_DETERMINED, _explain(name, unknown, solution))
+    choice = workspace.choose(checkpoint, name, solution.arguments, renames=renames, pairing=pairing)
+    return Settled(choice, solution)
+
+
+def _explain(builder: str, unknown: list[str], solution: Solution) -> str:
+    names = " and ".join(unknown)
+    text = f"The checkpoint does not determine {names} of builder {builder!r}: {solution.reason}."
+    verdict = solution.verdict
+    if verdict is not None:
+        used = ", ".join(f"{n} = {v}" for n, v in verdict.arguments.items())
+        text += f" With {used} the verdict is {verdict.summary()}."
+    return text

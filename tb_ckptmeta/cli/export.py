@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
+from tb_ckptmeta.cli.choose import get_bare_checkpoint, pair_bare_checkpoint, settle
 from tb_ckptmeta.cli.output import Progress, clean, describe_bytes, print_error, print_json, print_verdict
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.formats import get_format
@@ -38,12 +39,16 @@ def deliver_export(workspace: Workspace, options: argparse.Namespace) -> tuple[D
     # Before the builders are read, which takes seconds.
     check_output(format, output, checkpoint, overwrite=options.overwrite)
     builders = read_builders(workspace)
-    choice = choose(workspace, builders, checkpoint, pair_bare_checkpoint(checkpoint, builders), options)
+    pairing = pair_bare_checkpoint(checkpoint, builders)
+    with Progress(checkpoint.name) as progress:
+        settled = settle(workspace, builders, checkpoint, pairing, options, progress.tell)
+    if settled.solution is not None and not options.json:
+        print(clean(settled.solution.reason), flush=True)  # before a minute of work
     for problem in builders.problems:
         print_error(problem.message, problem.details)
     with Progress(f"Exporting {checkpoint.name}") as progress:
         delivered = workspace.export_to(
-            choice,
+            settled.choice,
             format.name,
             output,
             overwrite=options.overwrite,
@@ -52,7 +57,15 @@ def deliver_export(workspace: Workspace, options: argparse.Namespace) -> tuple[D
             check=not options.no_check,
             on_steps=progress.tell,
         )
-    return delivered, choice.name
+    if settled.solution is not None and options.json:
+        delivered = _add_note(delivered, settled.solution.note)
+    return delivered, settled.choice.name
+
+
+def _add_note(delivered: Delivered, note: str) -> Delivered:
+    verdict = delivered.exported.verdict
+    verdict = replace(verdict, notes=[*verdict.notes, note])
+    return replace(delivered, exported=replace(delivered.exported, verdict=verdict))
 
 
 def make_document(delivered: Delivered) -> dict[str, Any]:

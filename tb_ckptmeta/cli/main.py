@@ -14,6 +14,7 @@ from tb_ckptmeta.cli.inspect import inspect_checkpoint
 from tb_ckptmeta.cli.output import print_error
 from tb_ckptmeta.cli.scan import scan_logdir
 from tb_ckptmeta.cli.verify import verify_targets
+from tb_ckptmeta.cli.which import rank_builders
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 
 AGREES = 0
@@ -26,6 +27,7 @@ _STATUSES = {
     Code.NOT_MATCHING: DISAGREES,
     Code.CHECK_FAILED: DISAGREES,
     Code.NO_BUILDER: DISAGREES,
+    Code.NOT_DETERMINED: DISAGREES,
     Code.AMBIGUOUS_PAIRING: DISAGREES,
     Code.BAD_REQUEST: WRONG_USAGE,
     Code.UNKNOWN_BUILDER: WRONG_USAGE,
@@ -41,6 +43,7 @@ _COMMANDS = {
     "verify": verify_targets,
     "export": export_checkpoint,
     "inspect": inspect_checkpoint,
+    "which": rank_builders,
     "builders": list_builders,
     "demo": run_demo,
 }

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from tb_ckptmeta.core.verdict import Verdict
+from tb_ckptmeta.core.verdict import Row, Verdict
 from tb_ckptmeta.engine.process import Step
 
 _MOST_ROWS = 20
@@ -41,26 +41,62 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
 
 
+_KINDS = {"shape": "of another shape", "dtype": "of another dtype"}
+
+
 def print_verdict(verdict: Verdict, title: str, source: str | None = None) -> None:
     """Print a verdict in full, long lists cut with their count; `source` made the graph where no builder did."""
     print(clean(f"{title}  {verdict.builder or source or '-'}  {verdict.summary()}"))
-    for row in verdict.missing[:_MOST_ROWS]:
-        print(clean(f"    missing     {row['name']}  {row['shape']} {row['dtype']}"))
-    _print_rest(verdict.missing)
-    for row in verdict.unexpected[:_MOST_ROWS]:
-        print(clean(f"    unexpected  {row['key']}  {row['shape']} {row['dtype']}"))
-    _print_rest(verdict.unexpected)
-    for kind, rows in (("shape", verdict.shape_mismatches), ("dtype", verdict.dtype_mismatches)):
-        for row in rows[:_MOST_ROWS]:
-            held = f"the checkpoint's {row['key']} is {row['checkpoint']}"
-            print(clean(f"    {kind}       {row['name']} is {row['model']}, {held}"))
-        _print_rest(rows)
+    for rename in verdict.renames:
+        text = f"{rename['from']} -> {rename['to']}, {rename['count']} of {rename['of']}"
+        print(clean(f"    {'renamed' if rename['applied'] else 'renamed?':<10}  {text}"))
+    for rivals in verdict.ambiguous_renames[:_MOST_ROWS]:
+        text = f"{rivals['from']} -> {' or '.join(rivals['to'][:4])}{' or …' * (len(rivals['to']) > 4)}"
+        print(clean(f"    ambiguous   {text}, {rivals['count']} of the same shapes"))
+    _print_rest(verdict.ambiguous_renames)
+    explained = []
+    for kind, rows, describe in (
+        ("missing", verdict.missing, _describe_missing),
+        ("unexpected", verdict.unexpected, _describe_unexpected),
+        ("shape", verdict.shape_mismatches, _describe_mismatch),
+        ("dtype", verdict.dtype_mismatches, _describe_mismatch),
+    ):
+        open_rows = [row for row in rows if not row["explained"]]
+        if len(open_rows) < len(rows):
+            explained.append(f"{len(rows) - len(open_rows)} {_KINDS.get(kind, kind)}")
+        for row in open_rows[:_MOST_ROWS]:
+            print(clean(f"    {kind:<10}  {describe(row)}"))
+        _print_rest(open_rows)
+    if explained:
+        print(f"    ({', '.join(explained)}: explained by these renames; --json lists them)")
     if verdict.bookkeeping:
         print(f"    ({len(verdict.bookkeeping)} of the training's own: optimizer, counters)")
     for note in verdict.notes:
         print(clean(f"    note        {note}"))
     if verdict.error is not None and verdict.error.details:
         print(textwrap.indent(clean(verdict.error.details), "    "))
+
+
+def show_key(key: str) -> str:
+    """Return a checkpoint's key as people read it: without what every key of an object-based one ends in."""
+    return key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
+
+
+def _describe_missing(row: Row) -> str:
+    place = f" (model: {row['path']})" if row["path"] not in (None, row["name"]) else ""
+    return f"{row['name']}  {row['shape']} {row['dtype']}{place}{_describe_closest(row)}"
+
+
+def _describe_unexpected(row: Row) -> str:
+    return f"{show_key(row['key'])}  {row['shape']} {row['dtype']}{_describe_closest(row)}"
+
+
+def _describe_closest(row: Row) -> str:
+    return f"; closest: {show_key(row['closest'])}" if row["closest"] else ""
+
+
+def _describe_mismatch(row: Row) -> str:
+    return f"{row['name']} is {row['model']}, the checkpoint's {show_key(row['key'])} is {row['checkpoint']}"
 
 
 def _print_rest(rows: Sequence[Any]) -> None:

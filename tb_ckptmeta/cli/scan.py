@@ -8,6 +8,7 @@ import sys
 
 from tb_ckptmeta.cli.output import clean, describe_bytes, print_error, print_json, print_table
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
+from tb_ckptmeta.core.checkpoint import Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.inspect import CORRUPT
 from tb_ckptmeta.engine.scan import UNREADABLE
@@ -39,7 +40,7 @@ def scan_logdir(options: argparse.Namespace) -> int:
                     describe_bytes(c.bytes),
                     c.format or "-",
                     c.state,
-                    f"{c.pairing.builder} ({c.pairing.reason})" if c.pairing.builder else f"- ({c.pairing.reason})",
+                    _describe_pairing(c.pairing),
                 )
                 for c in checkpoints
             ],
@@ -53,3 +54,10 @@ def scan_logdir(options: argparse.Namespace) -> int:
     if builders.problems or any(c.state in (UNREADABLE, CORRUPT) for c in checkpoints):
         return 3
     return 1 if any(c.pairing.claims and c.pairing.builder is None for c in checkpoints) else 0
+
+
+def _describe_pairing(pairing: Pairing) -> str:
+    if pairing.builder is None:
+        return f"- ({pairing.reason})"
+    arguments = " ".join(f"{name}={value}" for name, value in pairing.arguments.items())
+    return f"{pairing.builder} ({pairing.reason}{': ' if arguments else ''}{arguments})"

@@ -4,42 +4,63 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import Any
 
-from tb_ckptmeta.cli.choose import choose, get_bare_checkpoint, pair_bare_checkpoint
-from tb_ckptmeta.cli.output import Progress, print_error, print_json, print_verdict
+from tb_ckptmeta.cli.choose import get_bare_checkpoint, pair_bare_checkpoint, settle
+from tb_ckptmeta.cli.output import Progress, clean, print_error, print_json, print_verdict
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
+from tb_ckptmeta.cli.suggest import Suggestion, suggest
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
 from tb_ckptmeta.engine.registry import Builders
 from tb_ckptmeta.engine.scan import find_by_prefix
 from tb_ckptmeta.engine.verify import make_error_verdict
 from tb_ckptmeta.engine.workspace import Workspace
 
-_PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING)
+# They say no, and nothing has failed.
+_PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING, Code.NOT_DETERMINED)
 
 
 def verify_targets(options: argparse.Namespace) -> int:
     """Verify every checkpoint of the targets. Status 1 where one does not match, 3 where there is no verdict."""
+    parse_renames(options.rename)  # before anything is waited for
     workspace = make_workspace(options)
     builders = read_builders(workspace)
     if options.builder is not None:
         builders.get(options.builder)
     for problem in builders.problems:
         print_error(problem.message, problem.details)
-    verdicts = []
+    verdicts, suggestions = [], []
     for checkpoint, pairing in _find_checkpoints(options, builders):
         title = checkpoint.name if checkpoint.run == ROOT_RUN else f"{checkpoint.run}/{checkpoint.name}"
         with Progress(title) as progress:
             verdict = _verify(workspace, builders, checkpoint, pairing, options, progress)
         verdicts.append(verdict)
+        suggestion = suggest(verdict, checkpoint.prefix, options) if options.suggest else None
+        if suggestion is not None:
+            suggestions.append(suggestion)
         if not options.json:
             print_verdict(verdict, title, options.source)
+            if options.suggest and verdict.status != MATCH:
+                _print_suggestion(suggestion)
     if options.json:
-        print_json({"verdicts": [v.as_json() for v in verdicts]})
+        document: dict[str, Any] = {"verdicts": [v.as_json() for v in verdicts]}
+        if options.suggest:
+            document["suggestions"] = [s.as_json() for s in suggestions]
+        print_json(document)
     if any(v.status == ERROR and not _is_pairing(v) for v in verdicts):
         return 3
     return 0 if all(v.status == MATCH for v in verdicts) else 1
+
+
+def _print_suggestion(suggestion: Suggestion | None) -> None:
+    if suggestion is None:
+        print("    suggest     nothing: no rename would bind more")
+    else:
+        print(clean(f"    suggest     {suggestion.why} ({suggestion.status}):"))
+        print(clean(f"                {suggestion.command}"))
 
 
 def _find_checkpoints(options: argparse.Namespace, builders: Builders) -> list[tuple[Checkpoint, Pairing]]:
@@ -68,12 +89,14 @@ def _verify(
     progress: Progress,
 ) -> Verdict:
     try:
-        choice = choose(workspace, builders, checkpoint, pairing, options)
+        settled = settle(workspace, builders, checkpoint, pairing, options, progress.tell)
     except CkptMetaError as error:
         if error.code is Code.INVALID_ARGUMENTS and (options.set or options.builder):
             raise
         return make_error_verdict(checkpoint.id, options.builder or pairing.builder, {}, error)
-    return workspace.verify(choice, on_steps=progress.tell)
+    if settled.solution is not None and settled.solution.verdict is not None:
+        return settled.solution.verdict
+    return workspace.verify(settled.choice, on_steps=progress.tell)
 
 
 def _is_pairing(verdict: Verdict) -> bool:

@@ -7,22 +7,28 @@ saving). A name-based one is compared by variable name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
-from tb_ckptmeta.core.contents import Contents, ObjectGraph, StoredTensor
+from tb_ckptmeta.core.contents import Contents, ObjectGraph
+from tb_ckptmeta.core.legacy import KERAS_3, LEGACY, find_keras, pair_across_keras, pair_weighted_first
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
+from tb_ckptmeta.core.renames import Rename, Renaming
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, PARTIAL
-
-VALUE = "VARIABLE_VALUE"
-"""The attribute of an object node that holds a variable's value."""
+from tb_ckptmeta.core.walk import (
+    VALUE,
+    Attached,
+    Pairs,
+    agrees,
+    attach,
+    pair_by_name,
+    same_shape,
+    score_binding,
+)
 
 CONFIGURATION = "OBJECT_CONFIG_JSON"
-
-ATTACHMENT_DEPTH = 3
-"""How far below the checkpoint's root a model is looked for."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,9 @@ class Comparison:
 
     `binding`: index of a model variable -> the checkpoint key that restores it.
     `attachment`: edge names from the checkpoint's root to the model; () is the root itself. None for a
-    name-based comparison. `listed`: what sits there is not the model but its list of variables.
+    name-based comparison. `listed`: what sits there is not the model but its list of variables. `nodes`: node of the
+    checkpoint -> object of the model, of an object-based comparison. `mapped`: by more than TensorFlow's own restore
+    goes by: renames, or a checkpoint of Keras 2 under a model of Keras 3.
     """
 
     status: str
@@ -46,24 +54,16 @@ class Comparison:
     binding: Mapping[int, str]
     attachment: tuple[str, ...] | None
     listed: bool = False
+    nodes: Mapping[int, int] = field(default_factory=dict)
+    mapped: bool = False
 
 
-@dataclass
-class _Walk:
-    """One simultaneous walk: the pairs it made and the variables it reached."""
-
-    start: int
-    path: tuple[str, ...]
-    nodes: dict[int, int] = field(default_factory=dict)  # checkpoint node -> model node
-    binding: dict[int, str] = field(default_factory=dict)  # variable -> key
-
-
-def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
-    """Compare every variable of `rebuilt` with what the checkpoint holds."""
+def compare(rebuilt: Rebuilt, contents: Contents, renames: Sequence[Rename] = ()) -> Comparison:
+    """Compare every variable of `rebuilt` with what the checkpoint holds, renamed by the rules `renames`."""
     if contents.is_keras_file:
-        return _compare_arrays(rebuilt, contents)
+        return _compare_arrays(rebuilt, contents, renames)
     if contents.objects is not None and rebuilt.objects is not None:
-        return _compare_objects(rebuilt, contents, contents.objects)
+        return _compare_objects(rebuilt, contents, contents.objects, renames)
     notes = []
     if contents.objects is not None:
         notes.append(
@@ -75,35 +75,47 @@ def compare(rebuilt: Rebuilt, contents: Contents) -> Comparison:
             "The checkpoint is name-based and the builder built eagerly: they were compared by name. "
             "If the checkpoint was saved from a tf.Graph, register the builder with graph=True."
         )
-    return _compare_names(rebuilt, contents, notes)
+    return _compare_names(rebuilt, contents, notes, renames)
 
 
-def _compare_arrays(rebuilt: Rebuilt, contents: Contents) -> Comparison:
+def _compare_arrays(rebuilt: Rebuilt, contents: Contents, renames: Sequence[Rename]) -> Comparison:
     """Compare with a file of Keras' own, by what Keras itself loads into each variable."""
-    loads = [(index, path) for index, path in rebuilt.loads if path in contents.tensors]
+    # Keras was given the arrays under the names that the rules make of them.
+    renaming = Renaming(renames)
+    paths = {"/".join(renaming.apply(tuple(path.split("/")))[0]): path for path in contents.tensors}
+    loads = [(index, paths[path]) for index, path in rebuilt.loads if path in paths]
     binding = {index: path for index, path in loads if index is not None}
     beside = {path for index, path in loads if index is None}  # of a variable that no graph reads
     left = _without(list(contents.tensors), list(binding.values()))
     kept = [k for k in left if k in beside or bookkeeping.is_array_bookkeeping(k)]
-    return _conclude(rebuilt, contents, binding, _without(left, kept), kept, [], None)
+    found = _conclude(rebuilt, contents, binding, _without(left, kept), kept, [], None)
+    return replace(found, mapped=bool(renames))
 
 
-_MODEL_EDGES = (("model",), ("net",), ("network",))
-
-
-def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str]) -> Comparison:
+def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str], renames: Sequence[Rename]) -> Comparison:
+    keys = {key: key for key in contents.tensors}
+    renaming = Renaming(renames)
+    for key in contents.tensors if renames else ():
+        renamed = "/".join(renaming.apply(tuple(key.split("/")))[0])
+        if renamed != key:  # what is called so already gives way
+            keys[renamed] = key
     binding: dict[int, str] = {}
     for index, variable in enumerate(rebuilt.variables):
-        if variable.name in contents.tensors:
-            binding.setdefault(index, variable.name)
-    shapes = {rebuilt.variables[i].name: rebuilt.variables[i].shape for i in binding}
+        if variable.name in keys:
+            binding.setdefault(index, keys[variable.name])
+    shapes = {key: rebuilt.variables[i].shape for i, key in binding.items()}
     left = [key for key in contents.tensors if key not in set(binding.values())]
     kept = [k for k in left if bookkeeping.is_name_bookkeeping(k, contents.tensors[k].shape, shapes)]
-    return _conclude(rebuilt, contents, binding, _without(left, kept), kept, notes, None)
+    # What the renames put another key in the place of, such as the weights beside their averages.
+    displaced = {rebuilt.variables[i].name for i, key in binding.items() if rebuilt.variables[i].name != key}
+    kept += [k for k in left if k in displaced and k not in kept]
+    found = _conclude(rebuilt, contents, binding, _without(left, kept), kept, notes, None)
+    return replace(found, mapped=bool(renames))
 
 
-def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> Comparison:
-    walk, notes, ambiguous = _attach(rebuilt, contents, saved)
+def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, renames: Sequence[Rename]) -> Comparison:
+    attached, beyond = _attach(rebuilt, contents, saved, renames)
+    walk, notes = attached.walk, [*_describe_twins(attached), *([beyond] if beyond else [])]
     if not walk.binding and rebuilt.listed and saved.nodes[0].children.keys() >= _EXPORT_EDGES:
         return _compare_listed(rebuilt, contents, saved)
     # Written by TensorFlow 2.0 to 2.4 beside each Keras layer: a text about it, and no state.
@@ -118,8 +130,54 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -
     left = [k for k in contents.tensors if k not in bound_keys]
     unexpected = [k for k in left if k in model_keys]
     found = _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
+    found = replace(found, mapped=bool(renames or beyond), nodes=walk.nodes)
     # Which half of a pair, a GAN's or a target network's, is meant is not ours to guess.
-    return replace(found, status=PARTIAL) if ambiguous and found.status == MATCH else found
+    return replace(found, status=PARTIAL) if attached.ambiguous and found.status == MATCH else found
+
+
+ACROSS_KERAS = (
+    "The checkpoint is of Keras 2 (tf_keras) and the model of Keras 3: it was mapped by the order of the layers that "
+    "have weights, and by attributes that changed their names. TensorFlow's own restore does not do so: it would "
+    "restore next to nothing, and say nothing."
+)
+
+
+WEIGHTED_FIRST = (
+    "Layers without weights, a Dropout say, have come or gone since. TensorFlow's own restore goes by the layers' "
+    "places first and mixes them up here; they were mapped by the order of the layers that have weights."
+)
+
+
+def _attach(
+    rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, renames: Sequence[Rename]
+) -> tuple[Attached, str]:
+    """Return where the model sits, and a note where it was found there by more than TensorFlow's restore goes by."""
+    assert rebuilt.objects is not None
+    model, renaming = rebuilt.objects, Renaming(renames)
+    root = renaming.find_root(model) or 0
+
+    def attach_by(pairs: Pairs) -> Attached:
+        return attach(rebuilt, contents, saved, renaming.pair(model, saved, pairs) if renames else pairs, root)
+
+    exact = attach_by(pair_by_name(rebuilt.objects, saved))
+    if find_keras(contents) != LEGACY:
+        return exact, ""
+    older = rebuilt.keras == KERAS_3
+    other = attach_by(pair_across_keras(rebuilt, saved) if older else pair_weighted_first(rebuilt.objects, saved))
+    scores = [score_binding(rebuilt, contents, found.walk.binding) for found in (exact, other)]
+    if scores[1] > scores[0] or (older and not scores[0][0]):
+        return other, ACROSS_KERAS if older else WEIGHTED_FIRST
+    return exact, ""
+
+
+def _describe_twins(attached: Attached) -> list[str]:
+    if not attached.twins:
+        return []
+    return [
+        f"The model fits {len(attached.twins)} places of the checkpoint equally well, and was compared with the first: "
+        f"{_some(list(attached.twins))}. To say which, let the builder make them all: "
+        "Model(root=tf.train.Checkpoint(NAME=model, …), call=the one that is meant, inputs=…)."
+    ]
 
 
 # What Keras' `Model.export` saves (keras/src/export/saved_model_export_archive.py): not the model, but lists of its
@@ -155,90 +213,6 @@ def _compare_listed(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) ->
     return replace(found, listed=True)
 
 
-def _attach(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph) -> tuple[_Walk, list[str], bool]:
-    """Return the walk from the node of the checkpoint where the model binds most; the shallowest of several.
-
-    Where the model fits several nodes that hold other values equally well, a note names them; the last value tells
-    whether nothing says which of them is meant.
-    """
-    best: _Walk | None = None
-    best_score = (-1, -1)
-    twins: list[_Walk] = []
-    for start, path in _attachments(saved):
-        walk = _walk(rebuilt, saved, start, path)
-        agree = sum(_agrees(rebuilt.variables[v], contents.tensors.get(k)) for v, k in walk.binding.items())
-        score = (agree, len(walk.binding))
-        # Of two that fit alike, an average of the weights beside the model, say, the one that is called so.
-        called = (
-            score == best_score > (0, 0)
-            and path[-1:] in _MODEL_EDGES
-            and best is not None
-            and best.path[-1:] not in _MODEL_EDGES
-        )
-        if score > best_score or called:
-            twins = [best] if called and best is not None else []
-            best, best_score = walk, score
-        elif score == best_score and best is not None and set(walk.binding.values()) != set(best.binding.values()):
-            twins.append(walk)
-    assert best is not None  # the root is always an attachment
-    if not best.binding:
-        # Nothing binds anywhere. What the model should have been is then most likely the root's only
-        # child that holds variables and is no bookkeeping; without such a child, the root.
-        likely = bookkeeping.find_likely_model(saved, contents.tensors)
-        if likely is not None:
-            return _walk(rebuilt, saved, saved.nodes[0].children[likely], (likely,)), [], False
-    if not twins:
-        return best, [], False
-    places = ["/".join(walk.path) or "its root" for walk in (best, *twins)]
-    note = (
-        f"The model fits {len(places)} places of the checkpoint equally well, and was compared with the first: "
-        f"{_some(places)}. To say which, let the builder make them all: Model(root=tf.train.Checkpoint(NAME=model, …), "
-        "call=the one that is meant, inputs=…)."
-    )
-    return best, [note], best.path[-1:] not in ((), *_MODEL_EDGES)
-
-
-def _attachments(saved: ObjectGraph) -> Iterable[tuple[int, tuple[str, ...]]]:
-    seen = {0}
-    level: list[tuple[int, tuple[str, ...]]] = [(0, ())]
-    for _ in range(ATTACHMENT_DEPTH + 1):
-        yield from level
-        below = []
-        for node, path in level:
-            for name, child in saved.nodes[node].children.items():
-                if child not in seen:
-                    seen.add(child)
-                    below.append((child, (*path, name)))
-        level = below
-
-
-def _walk(rebuilt: Rebuilt, saved: ObjectGraph, start: int, path: tuple[str, ...]) -> _Walk:
-    """Walk both graphs breadth-first from `start` and the model's root, as `tf.train.Checkpoint.restore` does.
-
-    A node of the checkpoint restores the first object that reaches it, and an object is restored from the
-    first node that reaches it: what comes later is left over, and shows as such.
-    """
-    assert rebuilt.objects is not None
-    walk = _Walk(start, path, {start: 0})
-    taken = {0}
-    queue = [start]
-    for node in queue:
-        model_node = walk.nodes[node]
-        key = saved.nodes[node].keys.get(VALUE)
-        variable = rebuilt.owners.get(model_node)
-        if key is not None and variable is not None:
-            walk.binding.setdefault(variable, key)
-        children = rebuilt.objects.nodes[model_node].children
-        for name, child in saved.nodes[node].children.items():
-            model_child = children.get(name)
-            if model_child is None or child in walk.nodes or model_child in taken:
-                continue
-            walk.nodes[child] = model_child
-            taken.add(model_child)
-            queue.append(child)
-    return walk
-
-
 def _conclude(
     rebuilt: Rebuilt,
     contents: Contents,
@@ -262,11 +236,11 @@ def _conclude(
             idle.append(variable.name)
         stored = contents.tensors[key]
         row = {"name": variable.name, "key": key}
-        if not _same_shape(variable.shape, stored.shape):
+        if not same_shape(variable.shape, stored.shape):
             shapes.append({**row, "model": _as_list(variable.shape), "checkpoint": list(stored.shape)})
         if variable.dtype != stored.dtype:
             dtypes.append({**row, "model": variable.dtype, "checkpoint": stored.dtype})
-        if variable.read and _agrees(variable, stored):
+        if variable.read and agrees(variable, stored):
             bound += 1
     read = sum(v.read for v in rebuilt.variables)
     notes = [*rebuilt.notes, *contents.notes, *notes]
@@ -281,7 +255,8 @@ def _conclude(
     if idle:
         notes.append(f"{len(idle)} trainable variable(s) are restored, but the graph does not read them: {_some(idle)}")
     if rebuilt.objects is not None and attachment is not None:
-        tracked = set(rebuilt.owners.values())
+        reached = rebuilt.objects.reachable(0)
+        tracked = {rebuilt.owners[node] for node in reached if node in rebuilt.owners}
         loose = [v.name for i, v in enumerate(rebuilt.variables) if v.read and i not in tracked and i not in binding]
         if loose:
             notes.append(
@@ -312,16 +287,6 @@ def _conclude(
         binding,
         attachment,
     )
-
-
-def _agrees(variable: ModelVariable, stored: StoredTensor | None) -> bool:
-    return stored is not None and variable.dtype == stored.dtype and _same_shape(variable.shape, stored.shape)
-
-
-def _same_shape(model: tuple[int | None, ...] | None, stored: tuple[int, ...]) -> bool:
-    if model is None:
-        return True
-    return len(model) == len(stored) and all(m in (None, s) for m, s in zip(model, stored, strict=True))
 
 
 def _shape_and_dtype(variable: ModelVariable) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Code(str, Enum):
     AMBIGUOUS_PAIRING = "ambiguous_pairing"
     DUPLICATE_BUILDER = "duplicate_builder"
     INVALID_ARGUMENTS = "invalid_arguments"
+    NOT_DETERMINED = "not_determined"
     INVALID_RECORD = "invalid_record"
     UNKNOWN_FORMAT = "unknown_format"
     OUTPUT_EXISTS = "output_exists"

@@ -68,8 +68,9 @@ class Source:
 
     `graph`: build inside a `tf.Graph`. `keras`: "3" or "legacy" where the builder says so; `keras_hint`: what
     the checkpoint's keys show. `arrays`: the paths of what a Keras file holds: which variable loads which one depends
-    on all of them. `config`: the Keras configuration that is deserialised in a builder's stead, as JSON; `spec` then
-    names the file that holds it, and `builder` the kind of source.
+    on all of them. `renames`: rules `FROM=TO` between the checkpoint's names and the model's. `config`: the Keras
+    configuration that is deserialised in a builder's stead, as JSON; `spec` then names the file that holds it, and
+    `builder` the kind of source.
     """
 
     spec: Spec
@@ -79,6 +80,7 @@ class Source:
     keras: str | None
     keras_hint: str | None
     arrays: tuple[str, ...] = ()
+    renames: tuple[str, ...] = ()
     config: str | None = None
 
     @property
@@ -95,7 +97,8 @@ class Source:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Source:
-        return cls(**{**value, "spec": Spec(**value["spec"]), "arrays": tuple(value["arrays"])})
+        lists = {name: tuple(value[name]) for name in ("arrays", "renames")}
+        return cls(**{**value, "spec": Spec(**value["spec"]), **lists})
 
 
 @dataclass(frozen=True)

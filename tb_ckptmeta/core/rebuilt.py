@@ -33,6 +33,8 @@ class Rebuilt:
 
     `objects`: the model's own object graph, for a model built eagerly; None for a graph-mode one.
     `owners`: node of `objects` -> index into `variables`.
+    `untracked`: node of `objects` -> edges of it that `tf.train.Checkpoint` does not follow, for Keras 3 tracks no
+    layers in lists and dicts; what only they reach comes last in `objects`.
     `listed`: what a Keras model's own list `variables` holds, as indices into `variables`; None for what is not
     among them. A Keras `Model.export` saves this list, and not the model.
     `loads`: (index into `variables`, path) for each array of a Keras file that Keras loads; None for a variable that
@@ -53,6 +55,7 @@ class Rebuilt:
     notes: tuple[str, ...] = ()
     listed: tuple[int | None, ...] = ()
     loads: tuple[tuple[int | None, str], ...] = ()
+    untracked: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     configured: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -67,6 +70,7 @@ class Rebuilt:
             "notes": list(self.notes),
             "listed": list(self.listed),
             "loads": [[index, path] for index, path in self.loads],
+            "untracked": [[node, dict(edges)] for node, edges in self.untracked.items()],
             "configured": self.configured,
         }
 
@@ -89,5 +93,6 @@ class Rebuilt:
             tuple(value["notes"]),
             tuple(value["listed"]),
             tuple((index, path) for index, path in value["loads"]),
+            dict(value["untracked"]),
             value["configured"],
         )

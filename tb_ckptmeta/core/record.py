@@ -49,8 +49,7 @@ def record(
             OUTPUT_UNWRITABLE.
     """
     path = Path(directory) / FILE_NAME
-    entry = {"checkpoints": checkpoints, "builder": builder, "arguments": dict(arguments or {})}
-    new = _parse_entry(entry, str(path), 0)
+    new = check_record(directory, builder, checkpoints, arguments)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         old = parse_record(path.read_bytes(), str(path)) if path.exists() else ()
@@ -66,6 +65,18 @@ def record(
     }
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     land_bytes(text.encode("utf-8"), path, overwrite=True)
+
+
+def check_record(
+    directory: str | os.PathLike[str], builder: str, checkpoints: str, arguments: Mapping[str, Scalar] | None
+) -> RecordedPairing:
+    """Return what `record` would add, without writing anything.
+
+    Raises:
+        CkptMetaError: INVALID_RECORD.
+    """
+    entry = {"checkpoints": checkpoints, "builder": builder, "arguments": dict(arguments or {})}
+    return _parse_entry(entry, str(Path(directory) / FILE_NAME), 0)
 
 
 def parse_record(content: bytes, where: str) -> tuple[RecordedPairing, ...]:

@@ -22,7 +22,8 @@ class Verdict:
     """The verdict of one checkpoint and one builder; the lists are those of the JSON contract.
 
     `variables` counts what the graph reads, `bound` those of them that are proven to be held by the
-    checkpoint with the same shape and dtype.
+    checkpoint with the same shape and dtype. A row of `renames` is `applied`, or proposed; `renamed_status` is what the
+    status would be under the proposed ones. `ambiguous_renames`: {"from", "to": [likeliest first…], "count"}.
     """
 
     checkpoint: str
@@ -39,6 +40,8 @@ class Verdict:
     renames: Sequence[Row] = ()
     notes: Sequence[str] = ()
     error: CkptMetaError | None = field(default=None, compare=False)
+    ambiguous_renames: Sequence[Row] = ()
+    renamed_status: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the `Verdict` of the JSON contract."""
@@ -55,6 +58,8 @@ class Verdict:
             "dtype_mismatches": list(self.dtype_mismatches),
             "bookkeeping": list(self.bookkeeping),
             "renames": list(self.renames),
+            "ambiguous_renames": list(self.ambiguous_renames),
+            "renamed_status": self.renamed_status,
             "notes": list(self.notes),
             "error": None if self.error is None else self.error.as_json(),
         }

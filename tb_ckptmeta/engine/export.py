@@ -16,6 +16,7 @@ from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format
 from tb_ckptmeta.core.job import EXPORT, INPUTS, REFERENCE, Check, Export, Rebuild, Reference, Source
+from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, Verdict
 from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.process import OnSteps, Step
@@ -99,7 +100,8 @@ def export(
             )
         value = rebuilder.run(job, rebuilding, on_steps=progress.of("rebuild"), cancelled=stop.event)
         artifacts = read_artifacts(rebuilding, value)
-        verdict = verify(checkpoint.id, source.registered, source.arguments, artifacts.rebuilt, contents)
+        renames = parse_renames(source.renames)
+        verdict = verify(checkpoint.id, source.registered, source.arguments, artifacts.rebuilt, contents, renames)
         if not value["exported"]:
             raise _refuse(verdict, checkpoint, source, allow_partial)
         referred = reference.result() if reference is not None else None
@@ -177,7 +179,9 @@ def _take_over(referring: Path, checking: Path) -> None:
 def _make_report(referred: Mapping[str, Any], value: Mapping[str, Any], verdict: Verdict) -> CheckReport:
     notes = []
     if not referred["independent"]:
-        notes.append("It compares only with our own binding of names to variables.")
+        notes.append(
+            "It compares only with our own binding of names to variables: TensorFlow itself does not restore this."
+        )
     if verdict.status != MATCH:
         notes.append("Variables that nothing restores were given the same values on both sides.")
     silent = value["not_compared"]
@@ -200,7 +204,10 @@ def _lower(title: str) -> str:
 
 def _refuse(verdict: Verdict, checkpoint: Checkpoint, source: Source, allow_partial: bool) -> CkptMetaError:
     hint = ""
-    if verdict.status != MISMATCH and not allow_partial:
+    proposed = [f"--rename {row['from']}={row['to']}" for row in verdict.renames if not row["applied"]]
+    if verdict.renamed_status == MATCH:
+        hint = f" It would match under these renames, once you have looked at them: {' '.join(proposed)}."
+    elif verdict.status != MISMATCH and not allow_partial:
         hint = (
             " To export it all the same, the rest with the builder's own initial values, allow a partial export "
             "(--allow-partial)."

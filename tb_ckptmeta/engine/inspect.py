@@ -24,10 +24,6 @@ _STATES = {
 }
 _MOST_KEPT = 256
 
-# Edges of an object graph that only one Keras makes: attributes of its layers and models.
-_KERAS_3_EDGES = frozenset({"_operations", "_functional", "_layers", "_kernel", "_embeddings", "_trainable_variables"})
-_LEGACY_EDGES = ("layer_with_weights-", "layer-")
-
 Stamps = tuple[tuple[int, int], ...]
 
 
@@ -73,18 +69,6 @@ class Inspector:
         if known is None or known[0] != _stamp_files(checkpoint):
             return checkpoint
         return replace(checkpoint, format=known[1], state=known[2], problem=known[3])
-
-
-def find_keras(contents: Contents) -> str | None:
-    """Return which Keras wrote a checkpoint: "3", "legacy" or None. Of an object-based one, its edges show it."""
-    if contents.objects is None:
-        return contents.keras
-    edges = {name for node in contents.objects.nodes for name in node.children}
-    if edges & _KERAS_3_EDGES:
-        return "3"
-    if "kernel" in edges or any(e.startswith(_LEGACY_EDGES) for e in edges):
-        return "legacy"
-    return None
 
 
 def _read(checkpoint: Checkpoint) -> Contents:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tb_ckptmeta.core.arguments import Scalar
 from tb_ckptmeta.core.compare import compare
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError
+from tb_ckptmeta.core.leftovers import find_leftovers, name_closest
+from tb_ckptmeta.core.propose import count_bound, propose_renames
 from tb_ckptmeta.core.rebuilt import Rebuilt
-from tb_ckptmeta.core.verdict import ERROR, Verdict
+from tb_ckptmeta.core.renames import Rename
+from tb_ckptmeta.core.verdict import ERROR, Row, Verdict
 
 
 def verify(
-    checkpoint: str, builder: str | None, arguments: Mapping[str, Scalar], rebuilt: Rebuilt, contents: Contents
+    checkpoint: str,
+    builder: str | None,
+    arguments: Mapping[str, Scalar],
+    rebuilt: Rebuilt,
+    contents: Contents,
+    renames: Sequence[Rename] = (),
 ) -> Verdict:
-    """Return the verdict; `checkpoint` and `builder` name the two in it."""
-    found = compare(rebuilt, contents)
+    """Return the verdict under the rules `renames`; `checkpoint` and `builder` name the two in it."""
+    found = compare(rebuilt, contents, renames)
+    left = find_leftovers(rebuilt, contents, found)
+    proposed = propose_renames(rebuilt, contents, found, left, renames)
+    applied = [{**row, "applied": True} for row in count_bound(rebuilt, contents, found, renames)]
+    under = proposed.comparison or found
+    missing = mark_explained(name_closest(found.missing, left.model, left.saved), under.missing, "name")
+    unexpected = mark_explained(name_closest(found.unexpected, left.saved, left.model), under.unexpected, "key")
     return Verdict(
         checkpoint,
         builder,
@@ -24,14 +38,22 @@ def verify(
         found.status,
         found.variables,
         found.bound,
-        found.missing,
-        found.unexpected,
-        found.shape_mismatches,
-        found.dtype_mismatches,
+        missing,
+        unexpected,
+        mark_explained(found.shape_mismatches, under.shape_mismatches, "name"),
+        mark_explained(found.dtype_mismatches, under.dtype_mismatches, "name"),
         found.bookkeeping,
-        (),
+        [*applied, *({**row, "applied": False} for row in proposed.rows)],
         found.notes,
+        ambiguous_renames=proposed.ambiguous,
+        renamed_status=proposed.status,
     )
+
+
+def mark_explained(rows: Sequence[Row], left: Sequence[Row], field: str) -> list[Row]:
+    """Return rows with `explained`: whether the proposed renames would take them away."""
+    stays = {row[field] for row in left}
+    return [{**row, "explained": row[field] not in stays} for row in rows]
 
 
 def make_error_verdict(

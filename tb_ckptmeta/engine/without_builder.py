@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tb_ckptmeta.core import bookkeeping
@@ -14,10 +15,10 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Source, Spec
+from tb_ckptmeta.core.legacy import find_keras
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.source import METAGRAPH, OBJECTS, SAVED_MODEL, FoundSource
-from tb_ckptmeta.core.verdict import Verdict
-from tb_ckptmeta.engine.inspect import find_keras
+from tb_ckptmeta.core.verdict import Row, Verdict
 from tb_ckptmeta.engine.keras_source import read_configuration
 from tb_ckptmeta.engine.metagraph import Graph, read_metagraph, read_saved_model
 from tb_ckptmeta.engine.rebuild import Artifacts
@@ -104,7 +105,7 @@ def make_config_source(checkpoint: Checkpoint, source: FoundSource, contents: Co
         found.keras or find_keras(contents) or "3",
         find_keras(contents),
         tuple(contents.tensors) if contents.is_keras_file else (),
-        found.text,
+        config=found.text,
     )
 
 
@@ -122,6 +123,24 @@ def set_bookkeeping_aside(rebuilt: Rebuilt, contents: Contents) -> tuple[Content
     aside = {key for n in own for key in nodes[n].keys.values()} - {v.name for v in rebuilt.variables}
     kept = {k: t for k, t in contents.tensors.items() if k not in aside}
     return replace(contents, objects=None, tensors=kept), sorted(aside & contents.tensors.keys())
+
+
+def drop_proposals(verdict: Verdict) -> Verdict:
+    """Return a verdict without proposed renames: those are for a builder's code, which may have changed since."""
+
+    def reopen(rows: Sequence[Row]) -> list[Row]:
+        return [{**row, "explained": False} for row in rows]
+
+    return replace(
+        verdict,
+        missing=reopen(verdict.missing),
+        unexpected=reopen(verdict.unexpected),
+        shape_mismatches=reopen(verdict.shape_mismatches),
+        dtype_mismatches=reopen(verdict.dtype_mismatches),
+        renames=(),
+        ambiguous_renames=(),
+        renamed_status=None,
+    )
 
 
 def verify_source(checkpoint: Checkpoint, artifacts: Artifacts, contents: Contents) -> Verdict:

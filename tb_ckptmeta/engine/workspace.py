@@ -16,22 +16,29 @@ from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Limits, Source, Spec
+from tb_ckptmeta.core.legacy import find_keras
+from tb_ckptmeta.core.rebuilt import Rebuilt
+from tb_ckptmeta.core.renames import Rename, parse_renames
+from tb_ckptmeta.core.solve import check_unknown
 from tb_ckptmeta.core.source import OBJECTS, FoundSource
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.deliver import check_output, deliver
 from tb_ckptmeta.engine.export import Exported, export
-from tb_ckptmeta.engine.inspect import Inspector, find_keras
+from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.pair import pair
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
 from tb_ckptmeta.engine.scan import Logdir, ScanReport, scan_logdirs
+from tb_ckptmeta.engine.solve import Solution, make_question, solve
 from tb_ckptmeta.engine.sources import find_sources, get_source
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.verify import make_error_verdict, verify
 from tb_ckptmeta.engine.warm import Workers
+from tb_ckptmeta.engine.which import Ranking, rank_builders
 from tb_ckptmeta.engine.without_builder import (
     SourceReader,
+    drop_proposals,
     make_config_source,
     refuse_export,
     require_graph,
@@ -82,11 +89,12 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Choice:
-    """A checkpoint with the builder and the arguments that it is to be rebuilt with, or a source in their stead."""
+    """What a checkpoint is to be rebuilt with: a builder, its arguments and what was renamed since; or a source."""
 
     checkpoint: Checkpoint
     builder: RegisteredBuilder | None
     arguments: Mapping[str, Scalar]
+    renames: tuple[Rename, ...] = ()
     source: FoundSource | None = None
 
     @property
@@ -176,19 +184,20 @@ class Workspace:
         builder: str | None = None,
         arguments: Mapping[str, Scalar] | None = None,
         *,
+        renames: Iterable[str] = (),
         pairing: Pairing | None = None,
     ) -> Choice:
         """Settle the builder and arguments of a checkpoint: what is asked for, else its pairing (or `pairing`).
 
-        Without arguments the paired builder gets the recorded ones.
+        Without arguments the paired builder gets the recorded ones. `renames` are rules `FROM=TO` (core.renames).
 
         Raises:
-            CkptMetaError: UNKNOWN_BUILDER, NO_BUILDER, AMBIGUOUS_PAIRING, INVALID_ARGUMENTS; as the SPECs' modules
-                fail, where that leaves no builder at all.
+            CkptMetaError: UNKNOWN_BUILDER, NO_BUILDER, AMBIGUOUS_PAIRING, INVALID_ARGUMENTS, BAD_REQUEST for a rename;
+                as the SPECs' modules fail, where that leaves no builder at all.
         """
+        rules = parse_renames(renames)
         builders = self.registry.read(self._patience)
-        if pairing is None:
-            pairing = pair(checkpoint, builders, self.scan(max_age=60.0).find_records(checkpoint))
+        pairing = self._pair(checkpoint, builders) if pairing is None else pairing
         if builder is None:
             builder = _get_paired(checkpoint, pairing, builders)
         if arguments is None:
@@ -198,6 +207,7 @@ class Workspace:
             checkpoint.with_pairing(pairing),
             registered,
             check_arguments(builder, registered.description.parameters, arguments),
+            rules,
         )
 
     def choose_source(self, checkpoint: Checkpoint, kind: str) -> Choice:
@@ -206,7 +216,74 @@ class Workspace:
         Raises:
             CkptMetaError: BAD_REQUEST, SOURCE_MISSING.
         """
-        return Choice(checkpoint, None, {}, get_source(checkpoint, kind))
+        return Choice(checkpoint, None, {}, source=get_source(checkpoint, kind))
+
+    def solve(
+        self,
+        checkpoint: Checkpoint,
+        builder: str | None,
+        arguments: Mapping[str, Scalar] | None,
+        unknown: Sequence[str],
+        *,
+        renames: Iterable[str] = (),
+        pairing: Pairing | None = None,
+        on_steps: OnSteps | None = None,
+    ) -> Solution:
+        """Find the arguments named `unknown`, the builder and the other arguments as in `choose`.
+
+        Raises:
+            CkptMetaError: as `choose`, as `engine.solve.solve`, and what keeps the checkpoint from being read.
+        """
+        rules = parse_renames(renames)
+        builders = self.registry.read(self._patience)
+        pairing = self._pair(checkpoint, builders) if pairing is None else pairing
+        name = _get_paired(checkpoint, pairing, builders) if builder is None else builder
+        registered = builders.get(name)
+        parameters = registered.description.parameters
+        check_unknown(name, parameters, unknown)
+        if arguments is None:
+            arguments = pairing.arguments if name == pairing.builder else {}
+        # Any integer will do, to see whether the others fit.
+        check_arguments(name, parameters, {**arguments, **dict.fromkeys(unknown, 1)})
+        contents = self._inspector.read(checkpoint)
+        question = make_question(checkpoint.id, contents, registered, arguments, unknown, rules)
+        return solve(
+            question,
+            lambda given: self._try(Choice(checkpoint, registered, given, rules), contents),
+            on_steps=on_steps,
+        )
+
+    def rank_builders(
+        self, checkpoint: Checkpoint, *, pairing: Pairing | None = None, on_steps: OnSteps | None = None
+    ) -> Ranking:
+        """Take the verdict of every registered builder, and propose the one that matches.
+
+        Raises:
+            CkptMetaError: NO_BUILDER, or as the SPECs' modules fail, where there is none at all; BUSY while one is
+                still being read; what keeps the checkpoint from being read.
+        """
+        builders = self.registry.read(self._patience)
+        if not builders.complete:
+            raise CkptMetaError(Code.BUSY, "The builders are still being read. Ask again in a moment.")
+        if not builders.by_name:
+            _get_paired(checkpoint, Pairing(reason="none is registered"), builders)
+        pairing = self._pair(checkpoint, builders) if pairing is None else pairing
+        contents = self._inspector.read(checkpoint)
+        return rank_builders(
+            checkpoint.id,
+            contents,
+            list(builders.by_name.values()),
+            lambda builder, arguments: self._try(Choice(checkpoint, builder, arguments), contents),
+            recorded={} if pairing.builder is None else {pairing.builder: pairing.arguments},
+            on_steps=on_steps,
+        )
+
+    def _pair(self, checkpoint: Checkpoint, builders: Builders) -> Pairing:
+        return pair(checkpoint, builders, self.scan(max_age=60.0).find_records(checkpoint))
+
+    def _try(self, choice: Choice, contents: Contents) -> Rebuilt:
+        """Rebuild without keeping: one of many tries must not drive out what is shown."""
+        return self._rebuilder.rebuild_once(_make_source(choice, contents))
 
     def rebuild(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Artifacts:
         """Rebuild the model of a choice, or parse its source; raises as the worker says, or `SourceReader.read`."""
@@ -228,8 +305,9 @@ class Workspace:
         except CkptMetaError as error:
             return make_error_verdict(id, name, choice.arguments, error)
         if choice.source is not None and not choice.source.asked:
-            return verify_source(choice.checkpoint, artifacts, contents)
-        return verify(id, name, choice.arguments, artifacts.rebuilt, contents)
+            return drop_proposals(verify_source(choice.checkpoint, artifacts, contents))
+        verdict = verify(id, name, choice.arguments, artifacts.rebuilt, contents, choice.renames)
+        return verdict if choice.source is None else drop_proposals(verdict)
 
     def export(
         self,
@@ -346,6 +424,7 @@ def _make_source(choice: Choice, contents: Contents) -> Source:
         description.keras,
         find_keras(contents),
         tuple(contents.tensors) if contents.is_keras_file else (),
+        tuple(str(rename) for rename in choice.renames),
     )
 
 

@@ -33,6 +33,7 @@ STATUSES: Mapping[Code, int] = {
     Code.NO_BUILDER: 409,
     Code.AMBIGUOUS_PAIRING: 409,
     Code.DUPLICATE_BUILDER: 409,
+    Code.NOT_DETERMINED: 409,
     Code.NOT_MATCHING: 409,
     Code.CHECK_FAILED: 409,
     Code.CANCELLED: 409,
@@ -148,4 +149,4 @@ def read_json(request: Request, fields: Mapping[str, tuple[type, ...]], required
     return value
 
 
-_JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object"}
+_JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object", list: "a list"}

@@ -27,7 +27,14 @@ from tb_ckptmeta.plugin.http import App, make_app, read_json, read_query, respon
 from tb_ckptmeta.plugin.overlay import GraphsOverlay
 
 _BUNDLE = Path(__file__).with_name("static") / "index.js"
-_CHOICE = {"checkpoint": (str,), "builder": (str,), "arguments": (dict,), "source": (str,)}
+_CHOICE = {
+    "checkpoint": (str,),
+    "builder": (str,),
+    "arguments": (dict,),
+    "renames": (list,),
+    "source": (str,),
+}
+_SOLVE = {**{k: v for k, v in _CHOICE.items() if k != "source"}, "unknown": (list,)}
 _EXPORT = {**_CHOICE, "format": (str,), "allow_partial": (bool,), "check": (bool,)}
 
 
@@ -64,6 +71,8 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/sources": guarded(self._serve_sources, "GET"),
             "/contents": guarded(self._serve_contents, "GET"),
             "/verdict": guarded(self._serve_verdict, "POST"),
+            "/which": guarded(self._serve_which, "POST"),
+            "/solve": guarded(self._serve_solve, "POST"),
             "/open": guarded(self._serve_open, "POST"),
             "/export": guarded(self._serve_export, "POST"),
             "/jobs/*": guarded(self._serve_job, "GET", "DELETE"),
@@ -116,6 +125,21 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         choice = self._choose(read_json(request, _CHOICE, ("checkpoint",)))
         # Asked for by a person who may just have edited the model, or something that it reads.
         return respond_json(self._workspace.verify(choice, fresh=True).as_json())
+
+    def _serve_which(self, request: Request) -> Response:
+        body = read_json(request, {"checkpoint": (str,)}, ("checkpoint",))
+        return respond_json(self._workspace.rank_builders(self._workspace.get_checkpoint(body["checkpoint"])).as_json())
+
+    def _serve_solve(self, request: Request) -> Response:
+        body = read_json(request, _SOLVE, ("checkpoint", "unknown"))
+        unknown = list(dict.fromkeys(n for n in body["unknown"] if isinstance(n, str)))
+        if not unknown or len(unknown) != len(body["unknown"]):
+            raise CkptMetaError(Code.BAD_REQUEST, "'unknown' must be a list of names of arguments, each once.")
+        checkpoint = self._workspace.get_checkpoint(body["checkpoint"])
+        solution = self._workspace.solve(
+            checkpoint, body.get("builder"), body.get("arguments"), unknown, renames=_read_renames(body)
+        )
+        return respond_json(solution.as_json())
 
     def _serve_open(self, request: Request) -> Response:
         if self._overlay.problem:
@@ -183,10 +207,11 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _choose(self, body: Mapping[str, Any]) -> Choice:
         checkpoint = self._workspace.get_checkpoint(body["checkpoint"])
         if "source" in body:
-            if "builder" in body or "arguments" in body:
+            if body.keys() & {"builder", "arguments", "renames"}:
                 raise CkptMetaError(Code.BAD_REQUEST, "A source stands in a builder's stead: give one of the two.")
             return self._workspace.choose_source(checkpoint, body["source"])
-        return self._workspace.choose(checkpoint, body.get("builder"), body.get("arguments"))
+        renames = _read_renames(body)
+        return self._workspace.choose(checkpoint, body.get("builder"), body.get("arguments"), renames=renames)
 
 
 class _Activity:
@@ -210,6 +235,13 @@ class _Activity:
 
     def _scan(self) -> None:
         self._found = bool(self._workspace.scan(max_age=5.0).checkpoints)
+
+
+def _read_renames(body: Mapping[str, Any]) -> list[str]:
+    renames: list[Any] = body.get("renames", [])
+    if not all(isinstance(rename, str) for rename in renames):
+        raise CkptMetaError(Code.BAD_REQUEST, "'renames' must be a list of texts \"FROM=TO\".")
+    return renames
 
 
 def _prefers_async(request: Request) -> bool:

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from tb_ckptmeta.core.builder import Model, Registration
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.legacy import KERAS_3
 from tb_ckptmeta.worker import keras_private
-from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.structure import Named
 from tb_ckptmeta.worker.tensorflow_private import WeightlessVariable, is_trackable
 from tb_ckptmeta.worker.user_code import run_user_code

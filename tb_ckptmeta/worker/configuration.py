@@ -17,7 +17,7 @@ from typing import Any
 from tb_ckptmeta.core.builder import Registration
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Source
-from tb_ckptmeta.worker.flavour import LEGACY
+from tb_ckptmeta.core.legacy import LEGACY
 from tb_ckptmeta.worker.keras_private import find_flavour
 from tb_ckptmeta.worker.load import get_builder
 from tb_ckptmeta.worker.user_code import describe_error, name_in_errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,7 +110,10 @@ def find_forward(trace: Trace, objects: ModelObjects) -> Forward:
             found.append(((), variable, variable))
     read_by = {name: by_handle[id(outer)] for name, outer in captures.items() if id(outer) in by_handle}
     consumers = _find_consumers(graph_def, read_by)
-    taken = {n.name for n in graph_def.node}
+    # A name that several variables have (`w` of every tf.Module) is given to none of them: OpenVINO looks a node's name
+    # up among the variables' names in the checkpoint's object graph, and takes the last that has it.
+    own_names = Counter({id(v.handle): _get_own_name(owner, v) for _, owner, v in found}.values())
+    taken = {n.name for n in graph_def.node} | {name for name, count in own_names.items() if count > 1}
     variables = []
     names: dict[int, str] = {}
     for index in [*dict.fromkeys(read_by.values()), *range(len(found))]:
@@ -267,8 +271,7 @@ def _choose_name(path: tuple[str, ...], owner: Any, variable: Any, consumer: str
     A Keras variable's own path lacks the model's name (`dense/kernel` beside `net/dense/MatMul`), and a
     `tf.Module`'s variables often share one name; then the path of attributes says more.
     """
-    own = getattr(owner, "path", None)
-    name = own if isinstance(own, str) and own else variable.name.partition(":")[0]
+    name = _get_own_name(owner, variable)
     if consumer is not None:
         scope = name.rpartition("/")[0]
         at = f"/{consumer}".find(f"/{scope}/") if scope else -1
@@ -283,6 +286,11 @@ def _choose_name(path: tuple[str, ...], owner: Any, variable: Any, consumer: str
     while f"{base}_{count}" in taken:
         count += 1
     return f"{base}_{count}"
+
+
+def _get_own_name(owner: Any, variable: Any) -> str:
+    path = getattr(owner, "path", None)
+    return path if isinstance(path, str) and path else str(variable.name).partition(":")[0]
 
 
 def _is_node_name(name: str) -> bool:

@@ -10,10 +10,7 @@ from pathlib import Path
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Source, Spec
-
-KERAS_3 = "3"
-LEGACY = "legacy"
-
+from tb_ckptmeta.core.legacy import KERAS_3, LEGACY
 
 # What TensorFlow 2.16 and newer have with tf_keras alone.
 _LEGACY_PARTS = ("compat.v1.layers.", "compat.v1.keras.", "compat.v1.nn.rnn_cell.")

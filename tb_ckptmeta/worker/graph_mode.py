@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tb_ckptmeta.core.builder import Model, Registration
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.legacy import KERAS_3
 from tb_ckptmeta.core.rebuilt import ModelVariable
 from tb_ckptmeta.worker import keras_private
 from tb_ckptmeta.worker.flatten import Flat, Partitioned, find_ancestors, refuse_python_code
-from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.randomness import describe_random, find_random
 from tb_ckptmeta.worker.structure import name_inputs, name_outputs
 from tb_ckptmeta.worker.user_code import run_user_code

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.worker.flavour import KERAS_3, LEGACY
+from tb_ckptmeta.core.legacy import KERAS_3, LEGACY
 from tb_ckptmeta.worker.tensorflow_private import ResourceVariable
 
 _LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
@@ -183,6 +183,27 @@ def _find_subclasses(kind: type[Any]) -> Iterator[type[Any]]:
     for below in kind.__subclasses__():
         yield below
         yield from _find_subclasses(below)
+
+
+def find_untracked(layer: Any) -> Mapping[str, Any]:
+    """Return the lists and dicts of layers that a layer of Keras 3 has as attributes, by the attributes' names.
+
+    `tf.train.Checkpoint` does not follow them (keras/src/utils/tracking.py: they are no trackables).
+    """
+    if find_flavour(layer) != KERAS_3:
+        return {}
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if not name.startswith("_") and isinstance(value, (list, tuple, dict)) and _holds_layers(value)
+    }
+
+
+def _holds_layers(value: Any, depth: int = 3) -> bool:
+    if isinstance(value, (list, tuple, dict)):
+        items = value.values() if isinstance(value, dict) else value
+        return depth > 0 and any(_holds_layers(item, depth - 1) for item in items)
+    return find_flavour(value) is not None or isinstance(value, (sys.modules["keras"].Variable, tf.Variable))
 
 
 def list_layers(model: Any) -> list[Any]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Source
+from tb_ckptmeta.core.renames import parse_renames, rename_path
 from tb_ckptmeta.worker import keras_private
 from tb_ckptmeta.worker.flatten import Forward, find_listed
 from tb_ckptmeta.worker.keras_file import find_datasets, find_dtype, open_weights
@@ -91,7 +92,9 @@ def find_loads(
     """Return `Rebuilt.loads`, and notes, for a checkpoint that is a file of Keras' own; else nothing."""
     if not source.arrays:
         return (), []
-    loaded = load_stand_ins(who, root, source.arrays)
+    renames = parse_renames(source.renames)
+    paths = ["/".join(rename_path(renames, tuple(path.split("/")))) for path in source.arrays]
+    loaded = load_stand_ins(who, root, paths)
     indices = find_listed(forward, [variable for variable, _ in loaded.paths.values()])
     return tuple(zip(indices, [path for _, path in loaded.paths.values()], strict=True)), loaded.notes
 

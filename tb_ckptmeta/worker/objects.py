@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tb_ckptmeta.core.contents import ObjectGraph, ObjectNode
-from tb_ckptmeta.worker.tensorflow_private import find_variable, get_children, is_resource
+from tb_ckptmeta.worker.keras_private import find_untracked
+from tb_ckptmeta.worker.tensorflow_private import find_variable, get_children, is_resource, is_trackable
 
 
 @dataclass(frozen=True)
@@ -14,42 +16,70 @@ class ModelObjects:
     """The objects of a model.
 
     `variables`: every resource variable once, nearest to the root first, with the path that leads to it.
-    `owners`: node of `graph` -> index into `variables`. `resources`: the tables.
+    `owners`: node of `graph` -> index into `variables`. `resources`: the tables. `untracked`: as `Rebuilt` has it.
     """
 
     graph: ObjectGraph
     variables: list[tuple[tuple[str, ...], Any, Any]]
     owners: dict[int, int]
     resources: list[Any]
+    untracked: dict[int, dict[str, int]]
 
 
 def walk_objects(root: Any) -> ModelObjects:
-    """Walk everything trackable below `root`, breadth-first, each object once.
+    """Walk everything trackable below `root`, breadth-first, each object once; what is not tracked comes last.
 
     `variables` holds (path, the object of that path, the resource variable behind it).
     """
+    found = ModelObjects(ObjectGraph(()), [], {}, [], {})
     ids: dict[int, int] = {id(root): 0}
     queue: list[tuple[tuple[str, ...], Any]] = [((), root)]
     nodes: list[ObjectNode] = []
-    variables: list[tuple[tuple[str, ...], Any, Any]] = []
-    index_of: dict[int, int] = {}
-    owners: dict[int, int] = {}
-    resources: list[Any] = []
-    for path, trackable in queue:
-        node = len(nodes)
-        children: dict[str, int] = {}
-        for name, child in get_children(trackable).items():
+
+    def visit(path: tuple[str, ...], children: Iterator[tuple[str, Any]]) -> dict[str, int]:
+        edges = {}
+        for name, child in children:
             if id(child) not in ids:
                 ids[id(child)] = len(queue)
                 queue.append(((*path, name), child))
-            children[name] = ids[id(child)]
-        nodes.append(ObjectNode(children, {}))
-        variable = find_variable(trackable)
-        if variable is not None:
-            if id(variable) not in index_of:
-                index_of[id(variable)] = len(variables)
-                variables.append((path, trackable, variable))
-            owners[node] = index_of[id(variable)]
-        elif is_resource(trackable):
-            resources.append(trackable)
-    return ModelObjects(ObjectGraph(tuple(nodes)), variables, owners, resources)
+            edges[name] = ids[id(child)]
+        return edges
+
+    index_of: dict[int, int] = {}
+    looked = 0
+    while len(nodes) < len(queue):
+        for path, trackable in queue[len(nodes) :]:
+            node = len(nodes)
+            nodes.append(ObjectNode(visit(path, _list_children(trackable)), {}))
+            variable = None if isinstance(trackable, _PLAIN) else find_variable(trackable)
+            if variable is not None:
+                if id(variable) not in index_of:
+                    index_of[id(variable)] = len(found.variables)
+                    found.variables.append((path, trackable, variable))
+                found.owners[node] = index_of[id(variable)]
+            elif not isinstance(trackable, _PLAIN) and is_resource(trackable):
+                found.resources.append(trackable)
+        while looked < len(nodes) == len(queue):
+            path, trackable = queue[looked]
+            edges = visit(path, iter(find_untracked(trackable).items()))
+            if edges:
+                found.untracked[looked] = edges
+            looked += 1
+    return replace(found, graph=ObjectGraph(tuple(nodes)))
+
+
+# What Keras 3 does not track, and Keras 2 did: its items were called by their places and keys.
+_PLAIN = (list, tuple, dict)
+
+
+def _list_children(trackable: Any) -> Iterator[tuple[str, Any]]:
+    if is_trackable(trackable) or not isinstance(trackable, _PLAIN):
+        yield from get_children(trackable).items()
+    elif isinstance(trackable, Mapping):
+        yield from ((str(key), item) for key, item in trackable.items() if _may_hold(item))
+    else:
+        yield from ((str(place), item) for place, item in enumerate(trackable) if _may_hold(item))
+
+
+def _may_hold(item: Any) -> bool:
+    return is_trackable(item) or isinstance(item, _PLAIN)

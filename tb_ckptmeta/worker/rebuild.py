@@ -19,13 +19,14 @@ from tb_ckptmeta.core.compare import Comparison, compare
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Rebuild
+from tb_ckptmeta.core.legacy import KERAS_3
 from tb_ckptmeta.core.rebuilt import Rebuilt
+from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH
 from tb_ckptmeta.worker.build import Reads, build_eagerly, create_without_weights
 from tb_ckptmeta.worker.configuration import describe_configuration, get_registration, name_source
 from tb_ckptmeta.worker.export import write_export
 from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, find_listed, flatten
-from tb_ckptmeta.worker.flavour import KERAS_3
 from tb_ckptmeta.worker.graph_mode import build_in_graph
 from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes, list_variables
 from tb_ckptmeta.worker.keras_weights import find_loads
@@ -78,7 +79,7 @@ def _rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, 
     comparison = None
     if contents_file.exists():
         contents = Contents.from_json(json.loads(contents_file.read_text(encoding="utf-8")))
-        comparison = compare(made.rebuilt, contents)
+        comparison = compare(made.rebuilt, contents, parse_renames(job.source.renames))
     exporting = job.export is not None and comparison is not None and _may_export(comparison, job.allow_partial)
     flat = made.flatten(comparison if exporting else None)
     notes = (*describe_configuration(job.source), *made.rebuilt.notes, *flat.notes)
@@ -124,6 +125,7 @@ def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps
         tuple(notes),
         find_listed(forward, list_variables(built.root)),
         loads,
+        objects.untracked,
     )
 
     def make_flat(comparison: Comparison | None) -> Flat:
@@ -149,6 +151,7 @@ def _describe_export(job: Rebuild, comparison: Comparison, rebuilt: Rebuilt) -> 
         **(job.provenance or {}),
         "builder": job.source.registered,
         "arguments": dict(job.source.arguments),
+        **({"renames": list(job.source.renames)} if job.source.renames else {}),
         "versions": dict(rebuilt.versions),
         "status": comparison.status,
         "not_restored": [row["name"] for row in comparison.missing],

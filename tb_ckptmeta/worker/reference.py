@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tb_ckptmeta.core.builder import Registration
-from tb_ckptmeta.core.compare import compare
+from tb_ckptmeta.core.compare import Comparison, compare
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import (
@@ -24,19 +24,20 @@ from tb_ckptmeta.core.job import (
     TEMPORARY,
     Reference,
 )
+from tb_ckptmeta.core.legacy import KERAS_3
 from tb_ckptmeta.core.rebuilt import Rebuilt
+from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.worker.arrays import save_arrays
 from tb_ckptmeta.worker.budget import count_bytes, keep_within, require_room
 from tb_ckptmeta.worker.build import build_eagerly
 from tb_ckptmeta.worker.check import find_silence
 from tb_ckptmeta.worker.configuration import get_registration
-from tb_ckptmeta.worker.flatten import find_forward, find_listed, list_parts
-from tb_ckptmeta.worker.flavour import KERAS_3
+from tb_ckptmeta.worker.flatten import Forward, find_forward, find_listed, list_parts
 from tb_ckptmeta.worker.graph_mode import build_in_graph
 from tb_ckptmeta.worker.hints import find_eager_hints, find_graph_hints
 from tb_ckptmeta.worker.inputs import NARROW, WIDE, draw_inputs, pack_inputs
 from tb_ckptmeta.worker.keras_private import find_flavour, list_variables
-from tb_ckptmeta.worker.keras_weights import find_loads, refuse_tricks
+from tb_ckptmeta.worker.keras_weights import find_loads, read_values, refuse_tricks
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.randomness import find_random
 from tb_ckptmeta.worker.steps import Steps
@@ -47,7 +48,7 @@ from tb_ckptmeta.worker.user_code import run_user_code
 v1 = tf.compat.v1
 
 
-def make_reference(job: Reference, folder: Path, steps: Steps) -> dict[str, Any]:
+def make_reference(job: Reference, keras: str, folder: Path, steps: Steps) -> dict[str, Any]:
     """Build the model with its weights, restore it with TensorFlow's own restore, and run it on drawn inputs.
 
     Of our comparison only one thing is used: where in the checkpoint the model sits.
@@ -60,11 +61,11 @@ def make_reference(job: Reference, folder: Path, steps: Steps) -> dict[str, Any]
     contents = Contents.from_json(json.loads((folder / CONTENTS).read_text(encoding="utf-8")))
     if job.source.graph:
         return _run_in_graph(job, registration, contents, folder, steps)
-    return _run_eagerly(job, registration, contents, folder, steps)
+    return _run_eagerly(job, registration, contents, keras, folder, steps)
 
 
 def _run_eagerly(
-    job: Reference, registration: Registration, contents: Contents, folder: Path, steps: Steps
+    job: Reference, registration: Registration, contents: Contents, keras: str, folder: Path, steps: Steps
 ) -> dict[str, Any]:
     steps.begin("building with weights")
     with keep_within(job.limits.memory, f"The check of builder {registration.name!r}"):
@@ -75,11 +76,19 @@ def _run_eagerly(
     listed = list_variables(built.root)
     loads, _ = find_loads(f"Builder {registration.name!r}", job.source, built.root, forward)
     rebuilt = Rebuilt(
-        forward.variables, objects.graph, objects.owners, "", listed=find_listed(forward, listed), loads=loads
+        forward.variables,
+        objects.graph,
+        objects.owners,
+        keras,
+        listed=find_listed(forward, listed),
+        loads=loads,
+        untracked=objects.untracked,
     )
-    comparison = compare(rebuilt, contents)
+    comparison = compare(rebuilt, contents, parse_renames(job.source.renames))
     steps.begin("restoring with TensorFlow")
-    if contents.is_keras_file:
+    if comparison.mapped:
+        restored_by, independent = _assign_bound(job, contents, comparison, forward, folder), False
+    elif contents.is_keras_file:
         restored_by, independent = _load_weights(job, built.root, folder), True
     elif comparison.attachment is not None:
         saved = listed if comparison.listed else built.root
@@ -99,10 +108,7 @@ def _run_eagerly(
                 ) from error
         restored_by, independent = "tf.train.Checkpoint", True
     else:
-        reader = tf.train.load_checkpoint(job.prefix)
-        for index, key in comparison.binding.items():
-            forward.resource_variables[index].assign(reader.get_tensor(key))
-        restored_by, independent = "tf.train.load_checkpoint, by name", False
+        restored_by, independent = _assign_bound(job, contents, comparison, forward, folder), False
     steps.begin("running the reference")
     # Called anew after the restore, and eagerly: a trace made before might hold values from before.
     tf.config.run_functions_eagerly(True)
@@ -132,6 +138,20 @@ def _run_eagerly(
     return {"restored_by": restored_by, "independent": independent}
 
 
+def _assign_bound(job: Reference, contents: Contents, comparison: Comparison, forward: Forward, folder: Path) -> str:
+    """Give each variable the value of its key where TensorFlow itself could not restore it; return what reads."""
+    variables = forward.resource_variables
+    if contents.is_keras_file:
+        names = {str(index): key for index, key in comparison.binding.items()}
+        for name, value in read_values(job.prefix, names, folder / TEMPORARY):
+            variables[int(name)].assign(value)
+        return "h5py, by our binding"
+    reader = tf.train.load_checkpoint(job.prefix)
+    for index, key in comparison.binding.items():
+        variables[index].assign(reader.get_tensor(key))
+    return "tf.train.load_checkpoint, by our binding"
+
+
 def _load_weights(job: Reference, root: Any, folder: Path) -> str:
     """Let Keras load a file of its own, and return what did.
 
@@ -157,8 +177,12 @@ def _run_in_graph(
     sizes = [count_bytes(p.shape, p.dtype.base_dtype) for v in flat.variables.values() for p in list_parts(v)]
     require_room(sizes, job.limits.memory, f"The check of builder {registration.name!r}")
     steps.begin("restoring with tf.compat.v1.train.Saver")
-    missing = [i for i, v in enumerate(variables) if v.name not in contents.tensors]
-    held = [flat.variables[i] for i in range(len(variables)) if i not in missing]
+    binding = {i: v.name for i, v in enumerate(variables) if v.name in contents.tensors}
+    if job.source.renames:
+        renames = parse_renames(job.source.renames)
+        binding = dict(compare(Rebuilt(variables, None, {}, ""), contents, renames).binding)
+    missing = [i for i in range(len(variables)) if i not in binding]
+    held = {key: flat.variables[i] for i, key in binding.items()}
     with flat.graph.as_default(), v1.Session(graph=flat.graph) as session:
         session.run(v1.global_variables_initializer())
         tables = flat.graph.get_collection(v1.GraphKeys.TABLE_INITIALIZERS)
@@ -187,7 +211,7 @@ def _run_in_graph(
         names = {name: tensor.name for name, tensor in flat.outputs.items()}
         random = _confirm_random(find_random(flat.graph.as_graph_def(), names), outputs, lambda: run(inputs), reset)
     _save(folder, inputs, outputs, initial, random)
-    return {"restored_by": "tf.compat.v1.train.Saver", "independent": True}
+    return {"restored_by": "tf.compat.v1.train.Saver", "independent": not job.source.renames}
 
 
 def _run_on_drawn(

@@ -98,7 +98,8 @@ def _run_job(job: Job, keras: str | None, folder: Path, steps: Steps, warm: bool
         case Reference():
             from tb_ckptmeta.worker.reference import make_reference
 
-            return make_reference(job, folder, steps)
+            assert keras is not None
+            return make_reference(job, keras, folder, steps)
         case Check():
             from tb_ckptmeta.worker.check import check
 

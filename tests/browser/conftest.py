@@ -70,7 +70,7 @@ def board(
 ) -> Iterator[TensorBoard]:
     """A TensorBoard as a user starts it."""
     ours = Path(__file__).with_name("builders")
-    files = [demo_builders, ours / "hostile.py", ours / "waits.py"]
+    files = [demo_builders, ours / "hostile.py", ours / "waits.py", ours / "renamed.py"]
     specs = [argument for file in files for argument in ("--ckptmeta_builders", file)]
     with serve(tmp_path_factory.mktemp("board"), "--logdir", demo_with_others, *specs) as board:
         board.wait_for_builders()

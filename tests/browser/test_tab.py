@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -130,6 +131,47 @@ def test_verify_and_export_with_another_argument_list_what_differs(page: Page, b
     tab.get_by_test_id("export").click()
     expect(tab.get_by_test_id("export-error")).to_contain_text("not_matching")
     expect(tab.get_by_test_id("export-error")).to_contain_text("mlp/hidden/kernel")
+
+
+def test_which_builder_proposes_one_and_a_question_mark_is_filled_in(
+    page: Page, demo_runs: Path, demo_builders: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "old").mkdir(parents=True)
+    for file in (demo_runs / "mlp").glob("ckpt-10.*"):
+        (tmp_path / "runs" / "old" / file.name).write_bytes(file.read_bytes())
+    arguments = ["--logdir", tmp_path / "runs", "--ckptmeta_builders", demo_builders]
+    with serve(tmp_path / "board", *arguments) as board:
+        board.wait_for_builders()
+        tab = open_tab(page, board)
+        select(tab, "old", "ckpt-10")
+        expect(tab.get_by_test_id("builder-select")).to_have_value("")
+        tab.get_by_test_id("which").click()
+        expect(tab.get_by_test_id("which-running")).to_be_visible()
+        expect(tab.get_by_test_id("which-reason")).to_have_text(
+            "The only one of 3 builders whose every variable is bound: 4 of 4."
+        )
+        for text in ("custom-model", "scoped-graph", "4 of 4"):
+            expect(tab.get_by_test_id("which-candidates")).to_contain_text(text)
+        tab.get_by_test_id("which-take").click()
+        expect(tab.get_by_test_id("builder-select")).to_have_value("mnist-mlp")
+        expect(tab.get_by_test_id("verdict-status")).to_have_attribute("data-status", "match")
+        expect(tab.get_by_test_id("which-reason")).to_have_count(0)
+        # What is not known is found from the checkpoint, and stands in the form then.
+        units = tab.get_by_test_id("argument-units")
+        units.fill("?")
+        expect(tab.get_by_test_id("unknown")).to_contain_text("Verify finds units")
+        expect(tab.get_by_test_id("export")).to_be_disabled()
+        tab.get_by_test_id("verify").click()
+        expect(units).to_have_value("128")
+        expect(tab.get_by_test_id("verdict-status")).to_have_attribute("data-status", "match")
+        expect(tab.get_by_test_id("verdict-notes")).to_contain_text("units = 128 (from mlp/hidden/kernel [784, 128]")
+        expect(tab.get_by_test_id("export")).to_be_enabled()
+        tab.get_by_test_id("builder-select").select_option("custom-model")
+        tab.get_by_test_id("which").click()
+        expect(tab.get_by_test_id("which-close")).to_be_visible()
+        expect(tab.get_by_test_id("which-proposed")).to_contain_text("mnist-mlp")
+        if shots := os.environ.get("CKPTMETA_SCREENSHOTS"):
+            page.screenshot(path=f"{shots}/which.png")
 
 
 # --- Export

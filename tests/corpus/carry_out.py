@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reading import QUIET, read_exports
+from reading import read_exports
 from rows.row import Row
 from tensorboard.compat.proto import meta_graph_pb2
+from writing import write_checkpoints
 
 from tb_ckptmeta.core.errors import CkptMetaError
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
@@ -142,11 +139,11 @@ def _carry_out_group(
     tell: Callable[[Outcome], None],
     clients: tuple[str, ...],
 ) -> None:
-    place.mkdir()
+    (place / "exports").mkdir(parents=True)
     source = Path(shutil.copytree(HERE / "builders", place / "source", ignore=shutil.ignore_patterns("__pycache__")))
     families = list(dict.fromkeys(row.family for row in rows))
     specs = [str(source / f"{family}.py") for family in families]
-    written = _write(rows, specs, place)
+    written = write_checkpoints([row.as_json() for row in rows], specs, rows[0].keras, place)
     for row in rows:
         outcomes[row.id].broken = _cannot_write(written.get(row.id))
     formats = ["metagraph", *(["saved_model"] if any(c in SAVED_MODEL for c in clients) else [])]
@@ -178,23 +175,6 @@ def _cannot_write(written: Mapping[str, Any] | None) -> str:
     if written is None:
         return "the training script ended before this row"
     return f"the training script fails: {written['error']}" if "error" in written else ""
-
-
-def _write(rows: list[Row], specs: list[str], place: Path) -> dict[str, Any]:
-    """Let a training script of its own write the checkpoints of some rows."""
-    for name in ("runs", "kept", "exports"):
-        (place / name).mkdir()
-    request = {
-        "builders": specs,
-        "runs": str(place / "runs"),
-        "kept": str(place / "kept"),
-        "report": str(place / "written.json"),
-        "rows": [row.as_json() for row in rows],
-    }
-    legacy = {"TF_USE_LEGACY_KERAS": str(int(rows[0].keras == "legacy"))}
-    _run([sys.executable, str(HERE / "write.py")], request, place / "write.json", legacy)
-    report: dict[str, Any] = json.loads((place / "written.json").read_text())
-    return report
 
 
 def _export(workspace: Workspace, row: Row, place: Path, outcome: Outcome, formats: Iterable[str]) -> None:
@@ -252,17 +232,3 @@ def _find_prefix(place: Path, row: Row, written: Mapping[str, Any]) -> str:
 
 def _export_path(place: Path, row: Row, format: str) -> Path:
     return place / "exports" / f"{row.id.replace('/', '-')}.{'meta' if format == 'metagraph' else format}"
-
-
-def _run(command: list[str], request: Mapping[str, Any], file: Path, environment: Mapping[str, str]) -> None:
-    file.write_text(json.dumps(request))
-    ended = subprocess.run(
-        [*command, str(file)],
-        cwd=file.parent,
-        env={**os.environ, **QUIET, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if ended.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr[-4000:]}")

@@ -13,8 +13,9 @@ import pytest
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import Contents, ObjectGraph, ObjectNode
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.legacy import find_keras
 from tb_ckptmeta.engine import inspect as inspect_module
-from tb_ckptmeta.engine.inspect import Inspector, find_keras
+from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.scan import Logdir, scan_logdirs
 
 

@@ -15,7 +15,8 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import Contents, StoredTensor
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits
-from tb_ckptmeta.engine.inspect import Inspector, find_keras
+from tb_ckptmeta.core.legacy import find_keras
+from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.keras_file import read_keras_contents
 from tb_ckptmeta.engine.scan import Logdir, scan_logdirs
 

@@ -34,6 +34,9 @@ VERDICT_KEYS = {
     "checkpoint", "builder", "arguments", "status", "variables", "bound", "missing", "unexpected", "shape_mismatches",
     "dtype_mismatches", "bookkeeping", "renames", "notes", "error",
 }  # fmt: skip
+CANDIDATE_KEYS = {
+    "builder", "arguments", "status", "variables", "bound", "missing", "unexpected", "reason", "error",
+}  # fmt: skip
 JOB_KEYS = {"id", "state", "step", "steps", "result", "error"}
 CHECK_KEYS = {"status", "reference", "max_abs_difference", "tolerance", "note"}
 
@@ -171,6 +174,72 @@ def test_verdict_and_export_with_other_arguments_name_what_differs(demo_board: T
     assert "Content-Disposition" not in answer.headers
     for name in differing:
         assert name in answer.error["details"]
+
+
+# --- Which builder, and which arguments
+
+
+def test_which_ranks_every_builder_and_proposes_the_match(demo_board: TensorBoard) -> None:
+    id = demo_board.checkpoint("custom/ckpt-30")["id"]
+    answer = demo_board.post("which", {"checkpoint": id})
+    ranking = answer.document
+    assert answer.status == 200
+    assert set(ranking) == {"checkpoint", "candidates", "proposed", "reason"}
+    assert ranking["checkpoint"] == id
+    assert ranking["candidates"][0]["builder"] == "custom-model"
+    assert all(set(c) == CANDIDATE_KEYS for c in ranking["candidates"])
+    assert len(ranking["candidates"]) == 3
+    assert ranking["proposed"] == {"builder": "custom-model", "arguments": {}, "reason": ranking["reason"]}
+    assert ranking["reason"] == "The only one of 3 builders whose every variable is bound: 4 of 4."
+
+
+def test_solve_finds_an_argument_or_says_why_not(demo_board: TensorBoard) -> None:
+    id = demo_board.checkpoint("mlp/ckpt-30")["id"]
+    answer = demo_board.post("solve", {"checkpoint": id, "unknown": ["units"], "arguments": {"units": 32}})
+    solution = answer.document
+    assert (answer.status, set(solution)) == (200, {"arguments", "determined", "reason", "verdict"})
+    assert (solution["determined"], solution["arguments"]) == (True, {"units": 128})
+    assert solution["reason"] == "units = 128 (from mlp/hidden/kernel [784, 128], 3 variables agree)"
+    assert (set(solution["verdict"]), solution["verdict"]["status"]) == (VERDICT_KEYS, "match")
+    # Another model's checkpoint says nothing that fits.
+    other = {"checkpoint": demo_board.checkpoint("custom/ckpt-30")["id"], "builder": "mnist-mlp"}
+    wrong = demo_board.post("solve", {**other, "unknown": ["units"]}).document
+    assert (wrong["determined"], wrong["arguments"], wrong["verdict"]["status"]) == (False, {}, "mismatch")
+    assert wrong["reason"] == "what units changes is bound to nothing in the checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "status", "code"),
+    [
+        ("which", {}, 400, "bad_request"),
+        ("which", {"checkpoint": "x", "builder": "mnist-mlp"}, 400, "bad_request"),
+        ("which", {"checkpoint": "x"}, 404, "unknown_checkpoint"),
+        ("solve", {"checkpoint": "{mlp}"}, 400, "bad_request"),
+        ("solve", {"checkpoint": "{mlp}", "unknown": []}, 400, "bad_request"),
+        ("solve", {"checkpoint": "{mlp}", "unknown": "units"}, 400, "bad_request"),
+        ("solve", {"checkpoint": "{mlp}", "unknown": [["units"]]}, 400, "bad_request"),
+        ("solve", {"checkpoint": "{mlp}", "unknown": ["units", "units"]}, 400, "bad_request"),
+        ("solve", {"checkpoint": "{mlp}", "unknown": ["width"]}, 400, "invalid_arguments"),
+        ("solve", {"checkpoint": "{mlp}", "unknown": ["units"], "builder": "nobody"}, 404, "unknown_builder"),
+    ],
+)
+def test_which_and_solve_asked_wrongly_are_refused(
+    demo_board: TensorBoard, route: str, body: dict[str, Any], status: int, code: str
+) -> None:
+    if body.get("checkpoint") == "{mlp}":
+        body = {**body, "checkpoint": demo_board.checkpoint("mlp/ckpt-30")["id"]}
+    answer = demo_board.post(route, body)
+    assert (answer.status, answer.error["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("route", ["which", "solve"])
+def test_which_and_solve_run_nothing_for_a_foreign_page(marked: Marked, route: str) -> None:
+    before = marked.marks
+    body = {"checkpoint": marked.board.checkpoint("mlp/ckpt-30")["id"], "unknown": ["units"]}
+    answer = marked.board.post(route, body, {"Origin": "http://evil.example"})
+    assert (answer.status, answer.error["code"]) == (403, "forbidden_origin")
+    assert marked.board.get(route).status == 405
+    assert marked.marks == before
 
 
 # --- Exports
@@ -548,6 +617,8 @@ def test_every_route_is_documented(http_api: str, demo_board: TensorBoard) -> No
         "`GET /sources?checkpoint=ID`",
         "`GET /contents?checkpoint=ID`",
         "`POST /verdict`",
+        "`POST /which`",
+        "`POST /solve`",
         "`POST /open`",
         "`POST /export`",
         "`GET /jobs/ID`, `GET /jobs/ID/file`, `DELETE /jobs/ID`",

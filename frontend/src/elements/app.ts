@@ -1,7 +1,8 @@
 import { css, html, LitElement, nothing, type PropertyValues } from "lit";
 import { customElement, property, query, state } from "lit/decorators.js";
-import { Answers } from "../answers";
+import { type Answer, Answers } from "../answers";
 import {
+  ApiError,
   type Builder,
   type BuildersAnswer,
   type BuildersState,
@@ -17,8 +18,11 @@ import {
   type OpenedGraph,
   openGraph,
   type Problem,
+  type Ranking,
+  rankBuilders,
   readContents,
   readJob,
+  solveArguments,
   type Source,
   startExport,
   takeVerdict,
@@ -26,7 +30,15 @@ import {
   type Verdict,
   type VerdictStatus,
 } from "../api";
-import { type Choice, choiceByPairing, type Plan, planRebuild, subjectKey } from "../choice";
+import {
+  addRenames,
+  chooseArguments,
+  type Choice,
+  choiceByPairing,
+  type Plan,
+  planRebuild,
+  subjectKey,
+} from "../choice";
 import { followJob } from "../follow-job";
 import { formatCount, formatNumberOf } from "../format";
 import { goToGraphs, graphsUrl } from "../graphs-link";
@@ -41,6 +53,7 @@ import "./empty-note";
 import type { Export } from "./export-view";
 import "./problem-note";
 import type { ExportOptions } from "./rebuild-form";
+import type { Taken } from "./which-view";
 
 const POLL_MILLISECONDS = 10_000;
 // Builders are read by a worker process at start; the wait for it is short.
@@ -207,6 +220,9 @@ export class App extends LitElement {
   readonly #listing = new Answers<CheckpointsAnswer>(() => this.requestUpdate());
   readonly #builders = new Answers<BuildersAnswer>(() => this.requestUpdate());
   readonly #verdicts = new Answers<Verdict>(() => this.requestUpdate());
+  readonly #rankings = new Answers<Ranking>(() => this.requestUpdate());
+  /** The checkpoints whose rankings were put away. */
+  readonly #closed = new Set<string>();
   readonly #graphs = new Answers<OpenedGraph>(() => this.requestUpdate());
   readonly #sources = new Answers<Source[]>(() => this.requestUpdate());
   readonly #contents = new Answers<Contents>(() => this.requestUpdate());
@@ -298,7 +314,7 @@ export class App extends LitElement {
   private renderDetail(checkpoint: Checkpoint, listed: CheckpointsAnswer) {
     const choice = this.choiceOf(checkpoint);
     const plan = this.planOf(checkpoint);
-    const key = subjectKey(checkpoint, plan.subject);
+    const key = subjectKey(checkpoint, plan.subject, plan.unknown);
     const opened = this.#graphs.get(key);
     const graph = opened?.value ?? this.#opened[key] ?? null;
     return html`<ckptmeta-detail
@@ -311,6 +327,7 @@ export class App extends LitElement {
       .choice=${choice}
       .plan=${plan}
       .verdict=${this.#verdicts.get(key)}
+      .ranking=${this.findRanking(checkpoint)}
       .export=${this.#exports.get(checkpoint.id) ?? null}
       .graphs=${listed.graphs}
       .graph=${graph}
@@ -320,9 +337,13 @@ export class App extends LitElement {
       @load-contents=${() => this.loadContents(checkpoint)}
       @choice=${(event: CustomEvent<Choice>) => this.choose(checkpoint, event.detail)}
       @verify=${() => this.verify(checkpoint)}
+      @which=${() => this.rankBuilders(checkpoint)}
+      @take-builder=${(event: CustomEvent<Taken>) => this.takeBuilder(checkpoint, event.detail)}
+      @close-which=${() => this.closeRanking(checkpoint)}
       @open-graph=${(event: CustomEvent<{ newTab: boolean }>) => this.openGraphs(checkpoint, event.detail.newTab)}
       @export=${(event: CustomEvent<ExportOptions>) => this.runExport(checkpoint, event.detail)}
       @cancel-export=${() => this.cancelExport(checkpoint)}
+      @rename=${(event: CustomEvent<string[]>) => this.rename(checkpoint, event.detail)}
     ></ckptmeta-detail>`;
   }
 
@@ -422,10 +443,47 @@ export class App extends LitElement {
     else await this.reload();
   }
 
+  private async rankBuilders(checkpoint: Checkpoint): Promise<void> {
+    this.#closed.delete(checkpoint.id);
+    await this.#rankings.ask(subjectKey(checkpoint, { checkpoint: checkpoint.id }), () => rankBuilders(checkpoint.id));
+    // Every rebuild reads the builders again, and the index: problems and the format may be newer now.
+    void this.reload();
+  }
+
+  private findRanking(checkpoint: Checkpoint): Answer<Ranking> | null {
+    if (this.#closed.has(checkpoint.id)) return null;
+    return this.#rankings.get(subjectKey(checkpoint, { checkpoint: checkpoint.id }));
+  }
+
+  private closeRanking(checkpoint: Checkpoint): void {
+    this.#closed.add(checkpoint.id);
+    this.requestUpdate();
+  }
+
+  private takeBuilder(checkpoint: Checkpoint, taken: Taken): void {
+    this.choose(checkpoint, chooseArguments(taken.builder, taken.arguments, this.builderList));
+    this.closeRanking(checkpoint);
+    void this.verify(checkpoint);
+  }
+
   private async verify(checkpoint: Checkpoint): Promise<void> {
-    const { subject } = this.planOf(checkpoint);
-    const key = subjectKey(checkpoint, subject);
-    await this.#verdicts.ask(key, () => takeVerdict(subject));
+    const choice = this.choiceOf(checkpoint);
+    const { subject, unknown } = this.planOf(checkpoint);
+    let key = subjectKey(checkpoint, subject, unknown);
+    await this.#verdicts.ask(key, async () => {
+      if (unknown.length === 0) return takeVerdict(subject);
+      const { arguments: values, determined, reason, verdict } = await solveArguments(subject, unknown);
+      if (!determined || verdict === null) {
+        throw new ApiError("not_determined", `The checkpoint does not determine ${unknown.join(" and ")}: ${reason}.`);
+      }
+      // What was found stands in the form, unless somebody has gone on typing; its verdict is under that question.
+      key = subjectKey(checkpoint, { ...subject, arguments: values });
+      await this.#verdicts.ask(key, async () => verdict);
+      if (this.choiceOf(checkpoint) === choice) {
+        this.choose(checkpoint, chooseArguments(choice.builder, values, this.builderList, choice.renames));
+      }
+      return verdict;
+    });
     const answer = this.#verdicts.get(key);
     if (!answer || answer.running) return;
     const statuses = new Map(this.#verdictStatuses);
@@ -434,6 +492,11 @@ export class App extends LitElement {
     this.requestUpdate();
     // A rebuild reads the index, and the builders again: state, format and problems may be newer now.
     void this.reload();
+  }
+
+  private rename(checkpoint: Checkpoint, rules: string[]): void {
+    this.choose(checkpoint, addRenames(this.choiceOf(checkpoint), rules));
+    void this.verify(checkpoint);
   }
 
   private async openGraphs(checkpoint: Checkpoint, newTab: boolean): Promise<void> {

@@ -2,7 +2,18 @@ import { css, html, LitElement, nothing } from "lit";
 import { customElement, property } from "lit/decorators.js";
 import { keyed } from "lit/directives/keyed.js";
 import type { Answer } from "../answers";
-import type { Builder, BuildersState, Checkpoint, Contents, Logdir, OpenedGraph, Problem, Source, Verdict } from "../api";
+import type {
+  Builder,
+  BuildersState,
+  Checkpoint,
+  Contents,
+  Logdir,
+  OpenedGraph,
+  Problem,
+  Ranking,
+  Source,
+  Verdict,
+} from "../api";
 import type { Choice, Plan } from "../choice";
 import { base } from "../styles";
 import "./checkpoint-facts";
@@ -12,13 +23,16 @@ import { type Export, isRunning } from "./export-view";
 import "./graph-view";
 import "./rebuild-form";
 import "./verdict-view";
+import "./which-view";
 
 /**
  * Everything about the selected checkpoint.
  *
- * @fires choice, verify, open-graph, export - passed on from `ckptmeta-rebuild`.
+ * @fires choice, verify, which, open-graph, export - passed on from `ckptmeta-rebuild`.
+ * @fires take-builder, close-which - from `ckptmeta-which`.
  * @fires load-contents - the tree of what the checkpoint holds is wanted.
  * @fires cancel-export - passed on from `ckptmeta-export`.
+ * @fires rename - passed on from `ckptmeta-verdict`.
  */
 @customElement("ckptmeta-detail")
 export class CheckpointDetail extends LitElement {
@@ -49,6 +63,7 @@ export class CheckpointDetail extends LitElement {
   @property({ attribute: false }) choice!: Choice;
   @property({ attribute: false }) plan!: Plan;
   @property({ attribute: false }) verdict: Answer<Verdict> | null = null;
+  @property({ attribute: false }) ranking: Answer<Ranking> | null = null;
   @property({ attribute: false }) export: Export | null = null;
   @property({ attribute: false }) graphs: { attached: boolean; problem: string } = { attached: true, problem: "" };
   @property({ attribute: false }) graph: OpenedGraph | null = null;
@@ -68,13 +83,22 @@ export class CheckpointDetail extends LitElement {
         .plan=${this.plan}
         .graphs=${this.graphs}
         .verifying=${this.verdict?.running ?? false}
+        .ranking=${this.ranking?.running ?? false}
         .opening=${this.opening}
         .exporting=${this.export !== null && isRunning(this.export)}
         @choice=${this.pass}
         @verify=${this.pass}
+        @which=${this.pass}
         @open-graph=${this.pass}
         @export=${this.pass}
       ></ckptmeta-rebuild>
+      ${this.ranking
+        ? html`<ckptmeta-which
+            .answer=${this.ranking}
+            @take=${(event: CustomEvent) => this.dispatchEvent(new CustomEvent("take-builder", { detail: event.detail }))}
+            @close=${() => this.dispatchEvent(new CustomEvent("close-which"))}
+          ></ckptmeta-which>`
+        : nothing}
       ${this.graph || this.graphProblem
         ? html`<ckptmeta-graph .graph=${this.graph} .problem=${this.graphProblem} .url=${this.graphUrl}></ckptmeta-graph>`
         : nothing}
@@ -84,7 +108,7 @@ export class CheckpointDetail extends LitElement {
             @cancel=${() => this.dispatchEvent(new CustomEvent("cancel-export"))}
           ></ckptmeta-export>`
         : nothing}
-      ${this.plan.noVerdict ? nothing : html`<ckptmeta-verdict .answer=${this.verdict}></ckptmeta-verdict>`}
+      ${this.plan.noVerdict ? nothing : html`<ckptmeta-verdict .answer=${this.verdict} @rename=${this.pass}></ckptmeta-verdict>`}
       ${keyed(
         this.checkpoint.id,
         html`<ckptmeta-contents

@@ -1,8 +1,8 @@
 import { css, html, LitElement, nothing } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 import type { Builder, BuildersState, Checkpoint, ExportFormat, Parameter, Source, SourceKind } from "../api";
-import { describeDefault } from "../arguments";
-import { type Choice, chooseBuilder, type Plan } from "../choice";
+import { describeDefault, isSolvable } from "../arguments";
+import { addRenames, type Choice, chooseBuilder, type Plan } from "../choice";
 import { base } from "../styles";
 
 export interface ExportOptions {
@@ -28,6 +28,7 @@ const SOURCE = "•";
  *
  * @fires choice - builder or arguments changed; `detail` is the new `Choice`.
  * @fires verify - a verdict is asked for.
+ * @fires which - every builder's verdict is asked for.
  * @fires open-graph - Graphs is asked for; `detail.newTab` with Ctrl or Command held.
  * @fires export - an export is asked for; `detail` is an `ExportOptions`.
  */
@@ -94,6 +95,22 @@ export class RebuildForm extends LitElement {
         color: var(--bad);
         font-size: 12px;
       }
+      .renames {
+        display: flex;
+        flex-wrap: wrap;
+        gap: 6px;
+        align-items: center;
+        margin-top: 12px;
+      }
+      .renames .chip {
+        padding: 2px 4px 2px 8px;
+        overflow-wrap: anywhere;
+        white-space: normal;
+      }
+      .renames .field {
+        flex: 1 1 180px;
+        max-width: 320px;
+      }
       .actions {
         display: flex;
         flex-wrap: wrap;
@@ -136,6 +153,8 @@ export class RebuildForm extends LitElement {
   @property({ attribute: false }) plan!: Plan;
   @property({ attribute: false }) graphs: { attached: boolean; problem: string } = { attached: true, problem: "" };
   @property({ type: Boolean }) verifying = false;
+  /** Every builder's verdict is being taken. */
+  @property({ type: Boolean }) ranking = false;
   @property({ type: Boolean }) opening = false;
   @property({ type: Boolean }) exporting = false;
 
@@ -146,16 +165,28 @@ export class RebuildForm extends LitElement {
 
   protected override render() {
     const builder = this.builders.find(({ name }) => name === this.choice.builder);
-    const { blocked } = this.plan;
+    const { blocked, unknown } = this.plan;
+    // Only a verdict finds what is unknown; then the rest can go on with it.
+    const undecided = blocked !== "" || unknown.length > 0;
     return html`<form class="card" @submit=${this.onSubmit}>
       <div class="builder">
         <label for="builder">${this.source ? "Source" : "Builder"}</label>
         <select id="builder" class="field" data-testid="builder-select" @change=${this.onBuilder}>
           ${this.renderChoices()}
         </select>
+        <button
+          class="button"
+          type="button"
+          data-testid="which"
+          title="Rebuild every registered builder and compare each with the checkpoint"
+          ?disabled=${this.ranking || this.builders.length === 0}
+          @click=${() => this.tell("which", null)}
+        >
+          ${this.ranking ? "Comparing…" : "Which builder?"}
+        </button>
         ${this.renderReason(builder)}
       </div>
-      ${builder ? this.renderBuilder(builder) : nothing}
+      ${builder ? this.renderBuilder(builder) : nothing} ${this.source ? nothing : this.renderRenames()}
       <div class="actions">
         <button
           class="button primary"
@@ -169,12 +200,12 @@ export class RebuildForm extends LitElement {
           class="button"
           type="button"
           data-testid="open-graphs"
-          ?disabled=${blocked !== "" || this.opening || !this.graphs.attached}
+          ?disabled=${undecided || this.opening || !this.graphs.attached}
           @click=${(event: MouseEvent) => this.tell("open-graph", { newTab: event.ctrlKey || event.metaKey })}
         >
           ${this.opening ? "Opening…" : "Open in Graphs"}
         </button>
-        ${this.renderConfiguration()} ${this.renderHint(blocked)}
+        ${this.renderConfiguration()} ${this.renderHint(blocked, unknown)}
       </div>
       <div class="export">
         <button
@@ -182,7 +213,7 @@ export class RebuildForm extends LitElement {
           type="button"
           data-testid="export"
           title=${this.plan.noExport ?? ""}
-          ?disabled=${blocked !== "" || Boolean(this.plan.noExport) || this.exporting}
+          ?disabled=${undecided || Boolean(this.plan.noExport) || this.exporting}
           @click=${this.onExport}
         >
           Export
@@ -311,6 +342,7 @@ export class RebuildForm extends LitElement {
             data-testid=${common.testid}
             autocomplete="off"
             spellcheck="false"
+            title=${isSolvable(parameter) ? "Type ? to have it found from the checkpoint's shapes" : ""}
             placeholder=${open ? '{"name": value}' : describeDefault(parameter)}
             aria-invalid=${wrong !== undefined && text !== ""}
             .value=${text}
@@ -335,7 +367,7 @@ export class RebuildForm extends LitElement {
       title=${config.description}
       ?disabled=${this.verifying}
       @click=${() => {
-        this.tell("choice", { builder: "", texts: {}, source: config.kind } satisfies Choice);
+        this.tell("choice", { builder: "", texts: {}, renames: [], source: config.kind } satisfies Choice);
         this.tell("verify", null);
       }}
     >
@@ -343,7 +375,60 @@ export class RebuildForm extends LitElement {
     </button>`;
   }
 
-  private renderHint(blocked: string) {
+  private renderRenames() {
+    const { renames } = this.choice;
+    return html`<div class="renames" data-testid="renames">
+      ${renames.map(
+        (rule) =>
+          html`<span class="chip mono" data-testid="rename"
+            >${rule.replace("=", " → ")}
+            <button
+              class="link"
+              type="button"
+              aria-label="Do not rename ${rule}"
+              @click=${() => this.setRenames(renames.filter((other) => other !== rule))}
+            >
+              ×
+            </button></span
+          >`,
+      )}
+      <input
+        class="field mono"
+        aria-label="Rename"
+        data-testid="add-rename"
+        autocomplete="off"
+        spellcheck="false"
+        placeholder="Renamed since? FROM=TO, the checkpoint's name first"
+        @keydown=${this.onRenameKey}
+        @change=${(event: Event) => this.addRename(event.target as HTMLInputElement)}
+      />
+    </div>`;
+  }
+
+  private readonly onRenameKey = (event: KeyboardEvent): void => {
+    if (event.key !== "Enter") return;
+    // Enter adds the rule, and does not yet verify.
+    event.preventDefault();
+    this.addRename(event.target as HTMLInputElement);
+  };
+
+  private addRename(field: HTMLInputElement): void {
+    const rule = field.value.trim();
+    if (rule === "") return;
+    field.value = "";
+    this.setRenames(addRenames(this.choice, [rule]).renames);
+  }
+
+  private setRenames(renames: readonly string[]): void {
+    this.tell("choice", { ...this.choice, renames } satisfies Choice);
+  }
+
+  private renderHint(blocked: string, unknown: readonly string[]) {
+    if (blocked === "" && unknown.length > 0) {
+      return html`<span class="hint" data-testid="unknown"
+        >Verify finds ${unknown.join(" and ")} from the checkpoint's shapes first.</span
+      >`;
+    }
     if (blocked) return html`<span class="hint warn" data-testid="blocked">${blocked}</span>`;
     if (this.plan.noExport) return html`<span class="hint" data-testid="no-export">${this.plan.noExport}</span>`;
     if (!this.graphs.attached) {
@@ -362,7 +447,7 @@ export class RebuildForm extends LitElement {
     const { value } = event.target as HTMLSelectElement;
     if (value.startsWith(SOURCE)) {
       const source = value.slice(SOURCE.length) as SourceKind;
-      this.tell("choice", { builder: "", texts: {}, source } satisfies Choice);
+      this.tell("choice", { builder: "", texts: {}, renames: [], source } satisfies Choice);
       return;
     }
     this.tell("choice", chooseBuilder(value, this.checkpoint.pairing, this.builders));

@@ -18,7 +18,11 @@ const SENTENCES: Record<VerdictStatus, string> = {
   error: "No verdict could be made.",
 };
 
-/** One verdict in full, or that it is being taken, or why it could not be. */
+/**
+ * One verdict in full, or that it is being taken, or why it could not be.
+ *
+ * @fires rename - the proposed rules FROM=TO, to be applied.
+ */
 @customElement("ckptmeta-verdict")
 export class VerdictView extends LitElement {
   static override styles = [
@@ -100,6 +104,9 @@ export class VerdictView extends LitElement {
       ckptmeta-problem {
         margin-top: 10px;
       }
+      section .button {
+        margin-top: 8px;
+      }
     `,
   ];
 
@@ -150,28 +157,28 @@ export class VerdictView extends LitElement {
       ${error
         ? html`<ckptmeta-problem testid="verdict-error" severity="error" expanded .problem=${error}></ckptmeta-problem>`
         : nothing}
+      ${this.renderRenames(verdict)}
       ${this.renderMismatches("Shape mismatches", "shape-mismatches", verdict.shape_mismatches)}
       ${this.renderMismatches("Dtype mismatches", "dtype-mismatches", verdict.dtype_mismatches)}
       ${this.renderSection(
         "Missing",
         "missing",
         "The graph reads it; the checkpoint does not hold it.",
-        ["Variable", "Shape", "Dtype"],
-        verdict.missing.map(({ name, shape, dtype }: VariableRow) => [name, formatShape(shape), dtype]),
+        ["Variable", "Closest key", "Shape", "Dtype"],
+        verdict.missing.map(({ name, shape, dtype, closest }: VariableRow) => [
+          name,
+          closest ?? "",
+          formatShape(shape),
+          dtype,
+        ]),
+        2,
       )}
       ${this.renderSection(
         "Unexpected",
         "unexpected",
         "In the model's part of the checkpoint, and unknown to the model.",
-        ["Key", "Shape", "Dtype"],
-        keyCells(verdict.unexpected),
-      )}
-      ${this.renderSection(
-        "Renames",
-        "renames",
-        "The same variables under other names.",
-        ["From", "To", "Variables"],
-        verdict.renames.map(({ from, to, count }) => [from, to, formatCount(count)]),
+        ["Key", "Closest variable", "Shape", "Dtype"],
+        verdict.unexpected.map(({ key, shape, dtype, closest }) => [key, closest ?? "", formatShape(shape), dtype]),
         2,
       )}
       ${verdict.notes.length > 0
@@ -194,6 +201,51 @@ export class VerdictView extends LitElement {
             </details>
           </section>`
         : nothing}
+    `;
+  }
+
+  private renderRenames({ renames, ambiguous_renames: ambiguous, renamed_status: status }: Verdict) {
+    const proposed = renames.filter(({ applied }) => !applied);
+    const cells = (rows: typeof renames) =>
+      rows.map(({ from, to, count, of }) => [from, to, `${formatCount(count)} of ${formatCount(of)}`]);
+    const columns = ["In the checkpoint", "In the model", "Bound"];
+    return html`
+      ${this.renderSection(
+        "Renamed",
+        "renamed",
+        "What you said was renamed.",
+        columns,
+        cells(renames.filter(({ applied }) => applied)),
+        2,
+      )}
+      ${proposed.length > 0
+        ? html`<section data-testid="verdict-renames">
+            <h3>Renamed, it seems (${formatCount(proposed.length)})</h3>
+            <p class="what">
+              ${status === "match" ? "Under these renames it would match." : "Under these renames more would be bound."}
+              Shapes and names say so; whether it is so, you know.
+            </p>
+            <ckptmeta-table .columns=${columns} .rows=${cells(proposed)} .wide=${2}></ckptmeta-table>
+            <button
+              class="button"
+              data-testid="apply-renames"
+              @click=${() =>
+                this.dispatchEvent(
+                  new CustomEvent("rename", { detail: proposed.map(({ from, to }) => `${from}=${to}`) }),
+                )}
+            >
+              Apply and verify
+            </button>
+          </section>`
+        : nothing}
+      ${this.renderSection(
+        "Ambiguous",
+        "ambiguous",
+        "Renamed, but their shapes do not tell to what. Say which, as a rename FROM=TO in the form above.",
+        ["In the checkpoint", "In the model, likeliest first", "Variables"],
+        ambiguous.map(({ from, to, count }) => [from, to.join(", "), formatCount(count)]),
+        2,
+      )}
     `;
   }
 

@@ -15,11 +15,10 @@ ROWS = [
     *in_both("vocabulary_adapted", "traps", says="comes from the builder, not from"),
     *in_both("optimizer_first", "traps", how="optimizer"),
     *in_both("averaged_optimizer", "traps", how="averaged"),
-    Row("quantized", "traps", unread={"OpenVINO": "off by"}),
+    Row("quantized", "traps", unread={"OpenVINO": "off by"}),  # it sums int8 products up in int8: docs/models.md
     Row("lora", "traps"),
     *in_both("spectral_normalization", "traps"),
-    Row("weight_read_while_building", "traps"),
-    Row("weight_read_while_building", "traps", keras="legacy", unread={"OpenVINO": "off by"}),
+    *in_both("weight_read_while_building", "traps"),
     Row("ragged_keras_input", "traps", keras="legacy"),
     *in_both("sparse_keras_input", "traps"),
     *in_both("auxiliary_head", "traps"),
