@@ -20,7 +20,7 @@ from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.source import METAGRAPH, OBJECTS, SAVED_MODEL, FoundSource
 from tb_ckptmeta.core.verdict import Row, Verdict
 from tb_ckptmeta.engine.keras_source import read_configuration
-from tb_ckptmeta.engine.metagraph import Graph, read_metagraph, read_saved_model
+from tb_ckptmeta.engine.parsed_graph import Graph, read_metagraph, read_saved_model
 from tb_ckptmeta.engine.rebuild import Artifacts
 from tb_ckptmeta.engine.registry import stamp
 from tb_ckptmeta.engine.sources import check_source_confined

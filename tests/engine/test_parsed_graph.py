@@ -10,8 +10,8 @@ import pytest
 from tensorboard.compat.proto import function_pb2, graph_pb2, meta_graph_pb2, types_pb2
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine import inline_functions, metagraph
-from tb_ckptmeta.engine.metagraph import read_metagraph, read_saved_model
+from tb_ckptmeta.engine import inline_functions, parsed_graph
+from tb_ckptmeta.engine.parsed_graph import read_metagraph, read_saved_model
 
 Write = Callable[[Any], str]
 
@@ -148,7 +148,7 @@ def test_file_that_is_no_graph_is_refused(write: Write, read: Any, content: byte
 
 def test_file_that_is_too_large_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(make_graph())
-    monkeypatch.setattr(metagraph, "MOST_BYTES", 100)
+    monkeypatch.setattr(parsed_graph, "MOST_BYTES", 100)
     with pytest.raises(CkptMetaError, match="larger than") as caught:
         read_metagraph(path, "It")
     assert caught.value.code is Code.SOURCE_UNREADABLE
@@ -165,7 +165,7 @@ def test_file_that_is_too_large_is_refused(write: Write, monkeypatch: pytest.Mon
 def test_small_file_that_would_be_large_in_memory_is_not_parsed(
     write: Write, monkeypatch: pytest.MonkeyPatch, field: bytes
 ) -> None:
-    monkeypatch.setattr(metagraph, "_MOST_FIELDS", 100_000)
+    monkeypatch.setattr(parsed_graph, "_MOST_FIELDS", 100_000)
     body = field * (3_000_000 // len(field))
     size = len(body)
     length = bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127 | 128, size >> 21])
@@ -176,7 +176,7 @@ def test_small_file_that_would_be_large_in_memory_is_not_parsed(
 def test_graph_with_more_operations_than_anybody_looks_at_is_refused(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metagraph, "MOST_NODES", 5)
+    monkeypatch.setattr(parsed_graph, "MOST_NODES", 5)
     with pytest.raises(CkptMetaError, match="more than 5 operations"):
         read_metagraph(write(make_graph()), "It")
 
