@@ -14,6 +14,7 @@ DESCRIPTIONS = {
     "verify": "Rebuild models and compare their variables with checkpoints.",
     "export": "Export a MetaGraphDef that restores from the original checkpoint, without the model's source.",
     "builders": "List the registered builders.",
+    "diff": "Compare two checkpoints, two builders, or a checkpoint and a .meta.",
     "demo": "Write checkpoints of three models and start TensorBoard on them.",
 }
 
@@ -59,6 +60,16 @@ def make_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument("--overwrite", action="store_true", help="replace what exists")
             parser.add_argument(
                 "--copy", action="store_true", help="give a saved_model a copy of the checkpoint's files, and no links"
+            )
+        case "diff":
+            for name, what in (("a", "what is compared"), ("b", "with what")):
+                parser.add_argument(
+                    name,
+                    metavar=name.upper(),
+                    help=f"{what}: a checkpoint's prefix, a .meta or .pbtxt file, or builder:NAME?ARG=VALUE&ARG=VALUE",
+                )
+            parser.add_argument(
+                "--values", action="store_true", help="also read the values of two checkpoints: how far each moved"
             )
         case "demo":
             parser.add_argument(

@@ -13,11 +13,13 @@ from pathlib import Path
 from tb_ckptmeta.core.arguments import Scalar, check_arguments
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
+from tb_ckptmeta.core.diff import Diff
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Limits, Source, Spec
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.deliver import check_output, deliver
+from tb_ckptmeta.engine.diff import Differ, Subject
 from tb_ckptmeta.engine.export import Exported, export
 from tb_ckptmeta.engine.inspect import Inspector, find_keras
 from tb_ckptmeta.engine.pair import pair
@@ -196,6 +198,10 @@ class Workspace:
         except CkptMetaError as error:
             return make_error_verdict(id, name, choice.arguments, error)
         return verify(id, name, choice.arguments, artifacts.rebuilt, contents)
+
+    def diff(self, a: Subject, b: Subject, *, values: bool = False, on_steps: OnSteps | None = None) -> Diff:
+        """Say how `b` differs from `a`, and with `values` how far each variable moved; raises as `Differ.diff`."""
+        return Differ(self._inspector, self._rebuilder).diff(a, b, values=values, on_steps=on_steps)
 
     def export(
         self,
