@@ -131,7 +131,7 @@ def _check(a: Subject, b: Subject, values: bool) -> None:
         raise CkptMetaError(
             Code.BAD_REQUEST,
             "A checkpoint is compared with a builder by a verdict, which knows the model: tb-ckptmeta verify "
-            f"{checkpoint.prefix} --builder {builder.name} --builders {builder.spec.given}",
+            f"{checkpoint.prefix} --builder {builder.name} --builders {builder.spec.given}; over HTTP, POST /verdict.",
         )
     if values and len(checkpoints) < 2:
         raise CkptMetaError(

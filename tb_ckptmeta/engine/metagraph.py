@@ -20,8 +20,8 @@ from tb_ckptmeta.engine.checkpoint_file import open_file
 TEXT = ".pbtxt"
 SUFFIXES = (".meta", TEXT)
 
-_LARGEST = {".meta": (1 << 31) - 1, TEXT: 1 << 28}
-"""What protobuf parses at most; of text, what it parses in a minute."""
+_LARGEST = {".meta": 1 << 28, TEXT: 1 << 26}
+"""Graphs hold no weights, or few: what is larger would fill this process' memory, or take it minutes to parse."""
 
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable", "AutoReloadVariable"})
 _ASSIGNS = frozenset({"AssignVariableOp", "Assign"})
