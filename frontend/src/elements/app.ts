@@ -23,6 +23,7 @@ import {
   type VerdictStatus,
 } from "../api";
 import { type Choice, choiceByPairing, planRebuild, subjectKey } from "../choice";
+import { type Compared, Comparisons } from "../comparisons";
 import { followJob } from "../follow-job";
 import { formatCount, formatNumberOf } from "../format";
 import { goToGraphs, graphsUrl } from "../graphs-link";
@@ -204,6 +205,7 @@ export class App extends LitElement {
   readonly #builders = new Answers<BuildersAnswer>(() => this.requestUpdate());
   readonly #verdicts = new Answers<Verdict>(() => this.requestUpdate());
   readonly #graphs = new Answers<OpenedGraph>(() => this.requestUpdate());
+  readonly #comparisons = new Comparisons(() => this.requestUpdate());
 
   @query("ckptmeta-list") private list!: CheckpointList | null;
   @query(".right") private right!: HTMLElement | null;
@@ -308,11 +310,14 @@ export class App extends LitElement {
       .graphProblem=${opened?.running ? null : (opened?.problem ?? null)}
       .opening=${opened?.running ?? false}
       .graphUrl=${graph ? this.graphUrl(graph).href : ""}
+      .comparison=${this.#comparisons.get(checkpoint, listed.checkpoints)}
       @choice=${(event: CustomEvent<Choice>) => this.choose(checkpoint, event.detail)}
       @verify=${() => this.verify(checkpoint)}
       @open-graph=${(event: CustomEvent<{ newTab: boolean }>) => this.openGraphs(checkpoint, event.detail.newTab)}
       @export=${(event: CustomEvent<ExportOptions>) => this.runExport(checkpoint, event.detail)}
       @cancel-export=${() => this.cancelExport(checkpoint)}
+      @comparison=${(event: CustomEvent<Compared>) => this.#comparisons.choose(checkpoint, event.detail)}
+      @compare=${() => this.#comparisons.compare(checkpoint, listed.checkpoints)}
     ></ckptmeta-detail>`;
   }
 
