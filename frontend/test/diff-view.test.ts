@@ -110,19 +110,20 @@ test("while one compares, the last diff stays, and an error is shown in its plac
 });
 
 test("the form tells what was chosen and asks for the diff", async () => {
-  const others = ["one", "two"].map((id): Partial<Checkpoint> => ({ id, name: `ckpt-${id}` })) as Checkpoint[];
+  const others = ["one", "two"].map((id): Partial<Checkpoint> => ({ id, run: id, name: `ckpt-${id}` })) as Checkpoint[];
   const comparison: Comparison = {
     groups: [{ label: "This run", checkpoints: others }],
     other: others[1]!,
     values: false,
     answer: null,
   };
-  const form = await mount("ckptmeta-compare", { comparison });
+  const form = await mount("ckptmeta-compare", { checkpoint: others[0], comparison });
   const told: (Compared | string)[] = [];
   form.addEventListener("comparison", (event) => told.push((event as CustomEvent<Compared>).detail));
   form.addEventListener("compare", () => told.push("compare"));
   const select = byTestId(form, "compare-other") as HTMLSelectElement;
   assert.equal(select.value, "two");
+  assert.deepEqual([...select.options].map(({ textContent }) => textContent?.trim()), ["ckpt-one", "two/ckpt-two"]);
   select.value = "one";
   select.dispatchEvent(new Event("change"));
   const box = byTestId(form, "compare-values") as HTMLInputElement;

@@ -37,6 +37,7 @@ class Rebuilt:
     among them. A Keras `Model.export` saves this list, and not the model.
     `loads`: (index into `variables`, path) for each array of a Keras file that Keras loads; None for a variable that
     is not among them.
+    `frozen`: what a Keras model does not train although it was created trainable, as indices into `variables`.
     `config`: a Keras model's configuration, as its `to_json` has it, or None.
     `classes`: name scope -> class name of the layer that made it.
     `versions`: library -> version that it was rebuilt with.
@@ -52,6 +53,7 @@ class Rebuilt:
     notes: tuple[str, ...] = ()
     listed: tuple[int | None, ...] = ()
     loads: tuple[tuple[int | None, str], ...] = ()
+    frozen: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -65,6 +67,7 @@ class Rebuilt:
             "notes": list(self.notes),
             "listed": list(self.listed),
             "loads": [[index, path] for index, path in self.loads],
+            "frozen": list(self.frozen),
         }
 
     @classmethod
@@ -86,4 +89,5 @@ class Rebuilt:
             tuple(value["notes"]),
             tuple(value["listed"]),
             tuple((index, path) for index, path in value["loads"]),
+            tuple(value["frozen"]),
         )

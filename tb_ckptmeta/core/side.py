@@ -89,8 +89,10 @@ def describe_checkpoint(contents: Contents, name: str, id: str, path: str) -> Si
 
 def describe_builder(rebuilt: Rebuilt, name: str, arguments: Mapping[str, Any], operations: Mapping[str, int]) -> Side:
     """Return the side of a builder, given what its rebuild found out and the operations of its forward pass."""
+    frozen = {rebuilt.variables[i].name for i in rebuilt.frozen}
     variables = {
-        v.name: Variable(v.shape, v.dtype, trainable=v.trainable) for v in sorted(rebuilt.variables, key=_by_name)
+        v.name: Variable(v.shape, v.dtype, trainable=v.trainable and v.name not in frozen)
+        for v in sorted(rebuilt.variables, key=_by_name)
     }
     objects = None
     if rebuilt.objects is not None:

@@ -148,6 +148,7 @@ def test_contents_over_the_wire_is_the_same(contents: Contents) -> None:
         NOTES,
         st.lists(INDEX, max_size=3).map(tuple),
         st.lists(st.tuples(INDEX, TEXT), max_size=3).map(tuple),
+        st.lists(st.integers(0, 3), max_size=3).map(tuple),
     )
 )
 def test_rebuilt_over_the_wire_is_the_same(rebuilt: Rebuilt) -> None:

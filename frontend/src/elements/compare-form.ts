@@ -2,6 +2,7 @@ import { css, html, LitElement, nothing } from "lit";
 import { customElement, property } from "lit/decorators.js";
 import type { Checkpoint } from "../api";
 import type { Compared, Comparison } from "../comparisons";
+import { fullName } from "../listing";
 import { base } from "../styles";
 import "./diff-view";
 
@@ -57,7 +58,9 @@ export class CompareForm extends LitElement {
             ({ label, checkpoints }) =>
               html`<optgroup label=${label}>
                 ${checkpoints.map(
-                  ({ id, name }) => html`<option value=${id} .selected=${id === other?.id}>${name}</option>`,
+                  (each) => html`<option value=${each.id} .selected=${each.id === other?.id}>
+                    ${each.run === this.checkpoint.run ? each.name : fullName(each)}
+                  </option>`,
                 )}
               </optgroup>`,
           )}
