@@ -129,6 +129,7 @@ def test_diff_of_every_type_says_what_is_the_same_and_what_is_not_compared(types
         ("turned", "float32", "string"),
     ]
     assert types["same"] == 2
+    assert [row["key"] for row in types["not_compared"]] == ["turned"]
     assert types["notes"] == ["Not compared, for it is text in one and numbers in the other: turned"]
 
 

@@ -252,6 +252,11 @@ export async function startExport(request: ExportRequest): Promise<Job> {
   return answer.job;
 }
 
+/** Reads what each holds, and no values. */
+export function takeDiff(request: DiffRequest): Promise<Diff> {
+  return ask("POST", "diff", { body: request });
+}
+
 /** As a job, for reading values takes as long as they are many. */
 export async function startDiff(request: DiffRequest): Promise<Job<{ diff: Diff }>> {
   const headers = { Prefer: "respond-async" };

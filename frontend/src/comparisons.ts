@@ -1,7 +1,7 @@
 /** Which checkpoint another one is compared with, and what came of it. */
 
 import { type Answer, Answers } from "./answers";
-import { ApiError, type Checkpoint, type Diff, readJob, startDiff } from "./api";
+import { ApiError, type Checkpoint, type Diff, type DiffRequest, readJob, startDiff, takeDiff } from "./api";
 import { followJob } from "./follow-job";
 import { formatRun } from "./format";
 import { NEWEST_FIRST, sortCheckpoints } from "./listing";
@@ -78,7 +78,8 @@ export class Comparisons {
   async compare(checkpoint: Checkpoint, listed: readonly Checkpoint[]): Promise<void> {
     const { other, values } = this.get(checkpoint, listed);
     if (other === null) return;
-    await this.#diffs.ask(diffKey(checkpoint, other, values), () => takeDiff(other.id, checkpoint.id, values));
+    const request = { a: { checkpoint: other.id }, b: { checkpoint: checkpoint.id }, values };
+    await this.#diffs.ask(diffKey(checkpoint, other, values), () => (values ? measure(request) : takeDiff(request)));
   }
 
   #group(checkpoint: Checkpoint, listed: readonly Checkpoint[]): Group[] {
@@ -90,8 +91,7 @@ export class Comparisons {
   }
 }
 
-async function takeDiff(a: string, b: string, values: boolean): Promise<Diff> {
-  const request = { a: { checkpoint: a }, b: { checkpoint: b }, values };
+async function measure(request: DiffRequest): Promise<Diff> {
   const job = await followJob(await startDiff(request), () => undefined, { read: readJob<{ diff: Diff }> });
   if (job.result) return job.result.diff;
   const { code, message, details } = job.error ?? { code: job.state, message: `It was ${job.state}.`, details: "" };

@@ -38,13 +38,15 @@ const DIFF: Diff = {
 const realFetch = globalThis.fetch;
 afterEach(() => (globalThis.fetch = realFetch));
 
-/** Answers every request with a job that has ended so, and keeps what was asked. */
+/** Answers with the diff, or where a job is wanted with one that has ended so, and keeps what was asked. */
 function answerWith(job: object): { url: string; body: unknown }[] {
   const asked: { url: string; body: unknown }[] = [];
   Reflect.set(globalThis, "document", { baseURI: "http://localhost:6006/data/plugin/ckptmeta/" });
   globalThis.fetch = async (url, options) => {
     asked.push({ url: String(url), body: JSON.parse(String(options?.body)) });
-    return new Response(JSON.stringify({ job: { id: "1", step: "", steps: [], result: null, error: null, ...job } }));
+    const prefers = new Headers(options?.headers).get("Prefer");
+    const ended = { job: { id: "1", step: "", steps: [], result: null, error: null, ...job } };
+    return new Response(JSON.stringify(prefers === "respond-async" ? ended : DIFF));
   };
   return asked;
 }
@@ -98,6 +100,16 @@ test("a diff is shown under what was compared and never under another choice", a
   assert.equal(comparisons.get(again, [...RUN.slice(0, 3), again]).answer, null);
 });
 
+test("values are compared by a job, whose result is the diff", async () => {
+  const comparisons = new Comparisons(() => undefined);
+  const measured = { ...DIFF, moved: [] };
+  const asked = answerWith({ state: "done", result: { diff: measured } });
+  comparisons.choose(RUN[3]!, { other: "mlp/30", values: true });
+  await comparisons.compare(RUN[3]!, ALL);
+  assert.equal((asked[0]!.body as { values: boolean }).values, true);
+  assert.deepEqual(comparisons.get(RUN[3]!, ALL).answer?.value, measured);
+});
+
 test("a checkpoint that has gone is not chosen any more", () => {
   const comparisons = new Comparisons(() => undefined);
   comparisons.choose(RUN[3]!, { other: "wide/5", values: true });
@@ -108,6 +120,7 @@ test("a comparison that fails says why", async () => {
   const comparisons = new Comparisons(() => undefined);
   const error = { code: "checkpoint_corrupt", message: "It is corrupt.", details: "" };
   answerWith({ state: "failed", error });
+  comparisons.choose(RUN[3]!, { other: "mlp/30", values: true });
   await comparisons.compare(RUN[3]!, ALL);
   const { problem } = comparisons.get(RUN[3]!, ALL).answer!;
   assert.deepEqual([problem?.code, problem?.message], ["checkpoint_corrupt", "It is corrupt."]);

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tb_ckptmeta.cli.output import Progress, clean, print_json, print_table
+from tb_ckptmeta.cli.output import Progress, clean, print_error, print_json, print_table
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.arguments import coerce_texts
 from tb_ckptmeta.core.diff import Diff
@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 
 
 def diff_sides(options: argparse.Namespace) -> int:
-    """Compare two checkpoints, `.meta` files or builders. Status 1 where something differs."""
+    """Compare two of anything that has variables. Status 1 where something differs, 3 where that is not known."""
     workspace = make_workspace(options)
     a, b = (get_subject(workspace, text) for text in (options.a, options.b))
     with Progress(f"Comparing {options.a} and {options.b}") as progress:
@@ -36,7 +36,12 @@ def diff_sides(options: argparse.Namespace) -> int:
         print_json(found.as_json())
     else:
         print_diff(found)
-    return 1 if found.differs else 0
+    if found.differs:
+        return 1
+    if found.not_compared:
+        print_error(f"Nothing differs, but the values of {len(found.not_compared)} variable(s) could not be compared.")
+        return 3
+    return 0
 
 
 def get_subject(workspace: Workspace, text: str) -> Subject:

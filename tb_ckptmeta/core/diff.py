@@ -29,8 +29,9 @@ class Pair:
 class Diff:
     """How two sides differ; the lists are those of the JSON contract, what is the model's first.
 
-    `moved`: None where the values were not compared. `same`: how many variables differ in nothing that was looked at;
-    `same_bookkeeping`: of those the training's. `pairs`: what has values that can be compared.
+    `moved`: None where the values were not compared. `not_compared`: those whose values could not be. `same`: how many
+    variables differ in nothing that was looked at; `same_bookkeeping`: of those the training's. `pairs`: what both hold
+    in one shape.
     """
 
     a: Row
@@ -43,6 +44,7 @@ class Diff:
     operations: Sequence[Row]
     layers: Sequence[Row]
     moved: Sequence[Row] | None
+    not_compared: Sequence[Row]
     same: int
     same_bookkeeping: int
     notes: Sequence[str]
@@ -70,6 +72,7 @@ class Diff:
             "b": dict(self.b),
             **{name: [dict(row) for row in rows] for name, rows in self.lists()},
             "moved": None if self.moved is None else [dict(row) for row in self.moved],
+            "not_compared": [dict(row) for row in self.not_compared],
             "operations": [dict(row) for row in self.operations],
             "layers": [dict(row) for row in self.layers],
             "same": self.same,
@@ -114,6 +117,7 @@ def diff_sides(a: Side, b: Side) -> Diff:
         _count("operation", a.operations, b.operations) if a.operations and b.operations else [],
         _count("layer", a.layers, b.layers) if a.layers and b.layers else [],
         None,
+        [],
         same,
         same_kept,
         [*(f"a: {n}" for n in a.notes), *(f"b: {n}" for n in b.notes), *notes],
@@ -128,13 +132,15 @@ def add_values(diff: Diff, measured: Mapping[str, Mapping[str, Any]]) -> Diff:
     compared}. Numbers that no float64 holds are null.
     """
     moved: list[dict[str, Any]] = []
-    skipped: dict[str, list[str]] = {}
+    skipped: list[dict[str, Any]] = []
     never_finite = []
     same, same_kept = diff.same, diff.same_bookkeeping
     for pair in diff.pairs:
         found = measured[pair.key]
         if "skipped" in found:
-            skipped.setdefault(found["skipped"], []).append(pair.key)
+            skipped.append(
+                {**_name(pair.key, pair.key_b, pair.path, pair.bookkeeping), "reason": found["skipped"]},
+            )
         elif not found["differ"]:
             if any(found["nan"]) or any(found["inf"]):
                 never_finite.append(pair.key)
@@ -154,12 +160,14 @@ def add_values(diff: Diff, measured: Mapping[str, Mapping[str, Any]]) -> Diff:
             )
         same -= pair.same
         same_kept -= pair.same and pair.bookkeeping
-    notes = [f"Not compared, {reason}: {_some(keys)}" for reason, keys in skipped.items()]
+    reasons = dict.fromkeys(row["reason"] for row in skipped)
+    notes = [f"Not compared, {r}: {_some([row['key'] for row in skipped if row['reason'] == r])}" for r in reasons]
     if never_finite:
         notes.append(f"NaN or infinities in both, the same ones: {_some(never_finite)}")
     return replace(
         diff,
         moved=sorted(moved, key=_by_movement),
+        not_compared=_order(skipped),
         same=same,
         same_bookkeeping=same_kept,
         notes=[*diff.notes, *notes],

@@ -27,6 +27,7 @@ _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable", "AutoReloadVari
 _ASSIGNS = frozenset({"AssignVariableOp", "Assign"})
 _PASSES = frozenset({"Identity", "Cast"})
 _RESTORES = frozenset({"RestoreV2", "RestoreSlice", "Restore"})
+_MOST_TEXTS = 1 << 20
 _REF = 100
 """What is added to the number of a type for a reference to it (types.proto)."""
 
@@ -99,6 +100,14 @@ def _find_keys(nodes: Mapping[str, Any], meta_graph: Any) -> tuple[dict[str, str
     within = _find_ancestors(nodes, start) if start in nodes else set(nodes)
     keys: dict[str, str] = {}
     wholes: dict[str, Shape] = {}
+    texts: dict[str, list[str]] = {}  # thousands of outputs share one constant
+
+    def read_text(given: str, place: int) -> str | None:
+        name = _split(given)[0]
+        if name not in texts:
+            texts[name] = _read_texts(nodes.get(name))
+        return texts[name][place] if 0 <= place < len(texts[name]) else None
+
     for name in within:
         node = nodes[name]
         if node.op not in _ASSIGNS or len(node.input) < 2:
@@ -106,16 +115,14 @@ def _find_keys(nodes: Mapping[str, Any], meta_graph: Any) -> tuple[dict[str, str
         restore, output = _follow(nodes, node.input[1])
         if restore is None or restore.op not in _RESTORES or len(restore.input) < 2:
             continue
-        names = _read_texts(nodes, restore.input[1])
-        if not 0 <= output < len(names):
+        key = read_text(restore.input[1], output)
+        if key is None:
             continue
-        variable = _split(node.input[0])[0]
-        keys[variable] = names[output]
-        slices = _read_texts(nodes, restore.input[2]) if len(restore.input) > 2 else []
-        if output < len(slices) and slices[output]:
-            whole = _read_whole(slices[output])
-            if whole is not None:
-                wholes[names[output]] = whole
+        keys[_split(node.input[0])[0]] = key
+        part = read_text(restore.input[2], output) if len(restore.input) > 2 else None
+        whole = _read_whole(part) if part else None
+        if whole is not None:
+            wholes[key] = whole
     return keys, wholes
 
 
@@ -144,26 +151,29 @@ def _follow(nodes: Mapping[str, Any], given: str) -> tuple[Any | None, int]:
 
 def _split(given: str) -> tuple[str, int]:
     name, _, output = given.lstrip("^").partition(":")
-    return name, int(output) if output.isdigit() else 0
+    return name, int(output) if _is_number(output) else 0
 
 
-def _read_texts(nodes: Mapping[str, Any], given: str) -> list[str]:
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def _read_texts(node: Any | None) -> list[str]:
     """Return the texts of a constant; of one text that stands for several equal ones, as many as its shape says."""
-    node = nodes.get(_split(given)[0])
     if node is None or node.op != "Const":
         return []
     tensor = node.attr["value"].tensor
     texts: list[str] = [value.decode("utf-8", "replace") for value in tensor.string_val]
     sizes = [dimension.size for dimension in tensor.tensor_shape.dim]
     if len(texts) == 1 and sizes:
-        return texts * min(int(sizes[0]), 1 << 20)
+        return texts * min(int(sizes[0]), _MOST_TEXTS)
     return texts
 
 
 def _read_whole(text: str) -> Shape:
     """Return the whole's shape from how a restore names a slice: `12 4 0,4:-` (saved_tensor_slice_util.cc)."""
     *sizes, _ = text.split(" ")
-    return tuple(int(s) for s in sizes) if all(s.isdigit() for s in sizes) else None
+    return tuple(int(s) for s in sizes) if all(map(_is_number, sizes)) else None
 
 
 def _read_shape(node: Any) -> Shape:

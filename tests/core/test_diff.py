@@ -280,6 +280,7 @@ def test_values_that_were_not_compared_are_noted_and_not_called_the_same() -> No
     found = add_values(diff_sides(one, one), {"a": {"skipped": "for it is text in slices"}, "b": STILL})
     assert found.same == 1
     assert found.notes == ["Not compared, for it is text in slices: a"]
+    assert [(r["key"], r["reason"]) for r in found.not_compared] == [("a", "for it is text in slices")]
 
 
 def test_values_whose_lengths_no_number_holds_are_null() -> None:

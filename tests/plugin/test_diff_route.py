@@ -12,8 +12,8 @@ from boards import Marked
 from servers import TensorBoard, wait_until
 
 DIFF_KEYS = {
-    *("a", "b", "added", "removed", "reshaped", "retyped", "trainable", "moved", "operations", "layers"),
-    *("same", "same_bookkeeping", "notes"),
+    *("a", "b", "added", "removed", "reshaped", "retyped", "trainable", "moved", "not_compared"),
+    *("operations", "layers", "same", "same_bookkeeping", "notes"),
 }
 WHO_KEYS = {"kind", "name", "id", "path", "format", "arguments", "variables"}
 
