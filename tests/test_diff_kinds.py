@@ -152,6 +152,16 @@ def test_diff_of_a_checkpoint_with_itself_has_status_0(saved: Saved, cli: Any) -
         assert outcome.stdout.splitlines()[2].startswith("nothing differs, ")
 
 
+def test_diff_that_cannot_compare_a_value_does_not_say_that_nothing_differs(saved: Saved, cli: Any) -> None:
+    outcome = cli("diff", saved.runs / "3" / "text-1", saved.runs / "3" / "text-1", "--values")
+    assert outcome.status == 3
+    assert outcome.stderr == "tb-ckptmeta: Nothing differs, but the values of 1 variable(s) could not be compared.\n"
+    assert outcome.stdout.splitlines()[2:] == [
+        "nothing differs that could be compared, 0 the same",
+        "    note        Not compared, for it is text in slices: text",
+    ]
+
+
 @pytest.mark.parametrize("checkpoint", ["v2-1", "v1-1", "rows-1", "columns-1", "rows-v1-1"])
 @pytest.mark.parametrize("meta", ["v2-2.meta", "v1-2.meta", "rows-1.meta", "columns-2.meta", "rows-v1-1.meta"])
 def test_diff_of_a_checkpoint_and_the_meta_of_its_kin_finds_nothing(saved: Saved, checkpoint: str, meta: str) -> None:

@@ -93,7 +93,8 @@ def summarize(diff: Diff) -> str:
     counts = [(name, sum(not row["bookkeeping"] for row in rows)) for name, rows in diff.lists()]
     parts = [f"{count} {name}" for name, count in counts if count]
     if not parts:
-        parts = ["no variable of the model differs" if diff.differs else "nothing differs"]
+        nothing = "nothing differs that could be compared" if diff.not_compared else "nothing differs"
+        parts = ["no variable of the model differs" if diff.differs else nothing]
     return ", ".join([*parts, f"{diff.same - diff.same_bookkeeping} the same"])
 
 

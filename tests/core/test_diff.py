@@ -116,6 +116,7 @@ def test_diff_of_a_model_with_another_layer_follows_names_and_not_the_optimizers
     found = diff_sides(a, b)
     assert [r["path"] for r in found.added if not r["bookkeeping"]] == ["model/first/_kernel", "model/first/bias"]
     assert [r for r in (*found.reshaped, *found.removed) if not r["bookkeeping"]] == []
+    assert not any("compared from there" in note for note in found.notes)  # nor did it have to look elsewhere
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,16 @@ def test_diff_pairs_slots_by_their_optimizer_and_variable() -> None:
     found = diff_sides(side(saved), side(node(model=node(kernel=kernel, other=other), optimizer=less)))
     assert keys(found.removed) == ["model/kernel/.OPTIMIZER_SLOT/optimizer/m" + VALUE]
     assert (found.removed[0]["bookkeeping"], found.added, found.same) == (True, [], 4)
+
+
+def test_diff_pairs_slots_of_variables_that_have_another_key() -> None:
+    kernel, slot = variable(4, 3), variable(4, 3)
+    optimizer = Object({"iter": variable(dtype="int64")}, slots=[("m", kernel, slot)])
+    parts = {"model": node(dense=node(kernel=kernel)), "optimizer": optimizer}
+    a, b = save(node(**parts)), save(node(**parts, best=kernel))  # by a shorter path
+    assert f"best/.OPTIMIZER_SLOT/optimizer/m{VALUE}" in b.tensors
+    found = diff_sides(side(a), side(b))
+    assert (counts(found), found.same) == ({}, 3)
 
 
 def test_diff_tells_reshaped_from_retyped_and_lists_the_models_own_first() -> None:

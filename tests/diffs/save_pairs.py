@@ -120,6 +120,15 @@ def save_types(step):
     )
 
 
+def save_text_in_slices():
+    tf.raw_ops.SaveV2(
+        prefix=str(runs / "text-1"),
+        tensor_names=["text", "text"],
+        shape_and_slices=["2 0,1", "2 1,1"],
+        tensors=[tf.constant([b"one"]), tf.constant([b"other"])],
+    )
+
+
 save_objects()
 if flavour == "3":
     for step in (1, 2):
@@ -129,3 +138,4 @@ if flavour == "3":
         save_names("rows", step, v1.fixed_size_partitioner(3))
         save_names("rows-v1", step, v1.fixed_size_partitioner(3), write_version=v1.train.SaverDef.V1)
         save_types(step)
+    save_text_in_slices()
