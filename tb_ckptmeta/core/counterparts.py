@@ -68,6 +68,11 @@ def shapes_fit(a: Shape, b: Shape) -> bool:
 
 
 def _pair_names(a: Side, b: Side) -> dict[str, str]:
+    if {a.kind, b.kind} == {BUILDER, METAGRAPH}:
+        # A builder knows names alone, and a .meta those of what it restores from other keys, too.
+        names = {variable.path or key: key for key, variable in b.variables.items()}
+        called = ((key, variable.path or key) for key, variable in a.variables.items())
+        return {key: names[name] for key, name in called if name in names}
     return {key: key for key in a.variables if key in b.variables}
 
 

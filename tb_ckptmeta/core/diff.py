@@ -114,8 +114,8 @@ def diff_sides(a: Side, b: Side) -> Diff:
         _order(reshaped),
         _order(retyped),
         _order(trainable),
-        _count("operation", a.operations, b.operations) if a.operations and b.operations else [],
-        _count("layer", a.layers, b.layers) if a.layers and b.layers else [],
+        _count("operation", a, b) if a.forward == b.forward else [],
+        _count("layer", a, b),
         None,
         [],
         same,
@@ -213,9 +213,12 @@ def _order(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: bool(row["bookkeeping"]))
 
 
-def _count(what: str, a: Mapping[str, int], b: Mapping[str, int]) -> list[Row]:
-    names = sorted({*a, *b})
-    return [{what: n, "a": a.get(n, 0), "b": b.get(n, 0)} for n in names if a.get(n, 0) != b.get(n, 0)]
+def _count(what: str, a: Side, b: Side) -> list[Row]:
+    one, other = (s.operations if what == "operation" else s.layers for s in (a, b))
+    if not one or not other:  # a checkpoint has neither
+        return []
+    names = sorted({*one, *other})
+    return [{what: n, "a": one.get(n, 0), "b": other.get(n, 0)} for n in names if one.get(n, 0) != other.get(n, 0)]
 
 
 def _as_list(shape: Shape) -> list[int | None] | None:

@@ -26,7 +26,7 @@ class Variable:
 
     `bookkeeping`: it is the training's (an optimizer's, a counter) and not the model's. `trainable`: None where the
     side does not say: a checkpoint never does. `path`: the edges that lead to it in an object graph, through the model
-    where that has it; its key may be the optimizer's.
+    where that has it, for its key may be the optimizer's; of a `.meta`, its name where that is not its key.
     """
 
     shape: Shape
@@ -42,7 +42,8 @@ class Side:
 
     `who`: what the JSON says of it, `kind` first. `variables`: by key; a builder's key is the variable's name.
     `objects`: its object graph, whose nodes name those keys. `training`: the nodes of it that are the training's alone.
-    `operations`, `layers`: how often a graph has an operation of a type, a model a layer of a class.
+    `operations`, `layers`: how often a graph has an operation of a type, a model a layer of a class. `forward`: the
+    operations are those of the forward pass alone, and not of a whole graph with its savers and initializers.
     """
 
     who: Mapping[str, Any]
@@ -51,6 +52,7 @@ class Side:
     training: frozenset[int] = frozenset()
     operations: Mapping[str, int] = field(default_factory=dict)
     layers: Mapping[str, int] = field(default_factory=dict)
+    forward: bool = True
     notes: tuple[str, ...] = ()
 
     @property

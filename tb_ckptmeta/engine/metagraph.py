@@ -32,7 +32,7 @@ _REF = 100
 """What is added to the number of a type for a reference to it (types.proto)."""
 
 
-def read_metagraph(path: str, name: str, id: str | None = None) -> Side:
+def read_metagraph(file: str, title: str, id: str | None = None) -> Side:
     """Return the side of the MetaGraphDef in a file, by the checkpoint keys that its saver restores from.
 
     A variable that its saver does not restore goes by its own name.
@@ -40,7 +40,7 @@ def read_metagraph(path: str, name: str, id: str | None = None) -> Side:
     Raises:
         CkptMetaError: CHECKPOINT_MISSING, CHECKPOINT_UNREADABLE, CHECKPOINT_CORRUPT.
     """
-    meta_graph = _parse(path)
+    meta_graph = _parse(file)
     graph = meta_graph.graph_def
     nodes = {node.name: node for node in graph.node}
     keys, wholes = _find_keys(nodes, meta_graph)
@@ -51,7 +51,8 @@ def read_metagraph(path: str, name: str, id: str | None = None) -> Side:
     for node in graph.node:
         if node.op not in _VARIABLES:
             continue
-        key, shape = sliced.get(node.name, (node.name, _read_shape(node)))
+        name, shape = sliced.get(node.name, (node.name, _read_shape(node)))
+        key = name
         if node.name in keys:
             key = keys[node.name]
         else:
@@ -59,16 +60,19 @@ def read_metagraph(path: str, name: str, id: str | None = None) -> Side:
         shape = wholes.get(key, shape)
         known = variables.get(key)
         is_trainable = (node.name in trainable or bool(known and known.trainable)) if trainable is not None else None
-        variables[key] = Variable(shape, _read_dtype(node), ".OPTIMIZER_SLOT/" in key, is_trainable)
+        path = name if name != key else None
+        variables[key] = Variable(shape, _read_dtype(node), ".OPTIMIZER_SLOT/" in key, is_trainable, path)
     notes = []
     if keys and unrestored:
         notes.append(f"Its saver does not restore {len(unrestored)} variable(s): {', '.join(unrestored[:5])}.")
-    operations = Counter(node.op for node in graph.node)
+    outputs = [_split(o.name)[0] for s in meta_graph.signature_def.values() for o in s.outputs.values()]
+    forward = _find_ancestors(nodes, [o for o in outputs if o in nodes])
+    operations = Counter(node.op for node in graph.node if not forward or node.name in forward)
     for function in graph.library.function:
         operations.update(node.op for node in function.node_def)
     marked = mark_bookkeeping(dict(sorted(variables.items())))
-    who = make_who(METAGRAPH, name, id=id, path=path, variables=len(marked))
-    return Side(who, marked, operations=operations, notes=tuple(notes))
+    who = make_who(METAGRAPH, title, id=id, path=file, variables=len(marked))
+    return Side(who, marked, operations=operations, forward=bool(forward), notes=tuple(notes))
 
 
 def _parse(path: str) -> Any:
@@ -97,7 +101,7 @@ def _find_keys(nodes: Mapping[str, Any], meta_graph: Any) -> tuple[dict[str, str
     A restore names its keys in a constant, and each of its outputs is assigned to a variable.
     """
     start = meta_graph.saver_def.restore_op_name
-    within = _find_ancestors(nodes, start) if start in nodes else set(nodes)
+    within = _find_ancestors(nodes, [start]) if start in nodes else set(nodes)
     keys: dict[str, str] = {}
     wholes: dict[str, Shape] = {}
     texts: dict[str, list[str]] = {}  # thousands of outputs share one constant
@@ -126,9 +130,9 @@ def _find_keys(nodes: Mapping[str, Any], meta_graph: Any) -> tuple[dict[str, str
     return keys, wholes
 
 
-def _find_ancestors(nodes: Mapping[str, Any], start: str) -> set[str]:
-    seen = {start}
-    queue = [start]
+def _find_ancestors(nodes: Mapping[str, Any], starts: list[str]) -> set[str]:
+    seen = set(starts)
+    queue = list(starts)
     for name in queue:
         for given in nodes[name].input:
             above = _split(given)[0]

@@ -85,6 +85,9 @@ def test_diff_of_a_checkpoint_and_its_export_finds_the_model_alone(
         assert (found["added"], found["reshaped"], found["retyped"], found["same"]) == ([], [], [], 4)
         assert {row["bookkeeping"] for row in found["removed"]} == {True}
         assert (found["b"]["kind"], found["b"]["path"]) == ("metagraph", str(meta))
+    # And the graph is what its builder makes, by the variables' own names and the operations of the forward pass.
+    outcome = cli("diff", tmp_path / "mlp.meta", "builder:mnist-mlp", "--builders", demo_builders)
+    assert (outcome.status, outcome.stdout.splitlines()[2:]) == (0, ["nothing differs, 4 the same"])
 
 
 def test_diff_of_two_builders_compares_variables_layers_and_operations(cli: Cli, builders: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -223,6 +224,23 @@ def test_diff_of_two_builders_compares_shape_dtype_trainable_and_operations() ->
     assert keys(found.retyped) == ["scale"]
     assert found.operations == [{"operation": "Gelu", "a": 0, "b": 2}, {"operation": "Relu", "a": 1, "b": 0}]
     assert found.same == 0
+
+
+def test_diff_of_a_builder_and_a_meta_goes_by_the_variables_names() -> None:
+    meta = Variable((3,), "float32", trainable=True, path="scale")
+    a, b = built(ModelVariable("scale", (3,), "float32", True, True)), metagraph(model__s=meta)
+    for one, other in ((a, b), (b, a)):
+        found = diff_sides(one, other)
+        assert (counts(found), found.same, found.differs) == ({}, 1, False)
+
+
+def test_diff_of_a_builder_and_a_whole_graph_does_not_count_operations() -> None:
+    weights = ModelVariable("w", (3,), "float32", True, True)
+    a = built(weights, operations={"Relu": 1})
+    b = metagraph(w=Variable((3,), "float32", trainable=True))
+    savers = {"Relu": 1, "RestoreV2": 1}
+    assert diff_sides(a, replace(b, operations=savers, forward=False)).differs is False
+    assert diff_sides(a, replace(b, operations=savers)).operations == [{"operation": "RestoreV2", "a": 0, "b": 1}]
 
 
 def test_diff_of_builders_whose_operations_alone_differ_differs() -> None:

@@ -60,7 +60,7 @@ def test_meta_of_a_saver_with_keys_of_its_own_goes_by_those(tmp_path: Path) -> N
     key = "optimizer/_trainable_variables/0/.ATTRIBUTES/VARIABLE_VALUE"
     found = make(tmp_path, lambda v: v1.train.Saver({key: v["kernel"], "other": v["scale"], "s": v["step"]}))
     assert {k: v.shape for k, v in found.variables.items()} == {key: (4, 3), "other": (3,), "s": ()}
-    assert found.variables[key].trainable is True
+    assert (found.variables[key].trainable, found.variables[key].path) == (True, "net/kernel")
 
 
 def test_meta_of_a_saver_that_leaves_a_variable_out_says_so(tmp_path: Path) -> None:
