@@ -39,6 +39,7 @@ class Rebuilt:
     among them. A Keras `Model.export` saves this list, and not the model.
     `loads`: (index into `variables`, path) for each array of a Keras file that Keras loads; None for a variable that
     is not among them.
+    `frozen`: what a Keras model does not train although it was created trainable, as indices into `variables`.
     `config`: a Keras model's configuration, as its `to_json` has it, or None.
     `classes`: name scope -> class name of the layer that made it.
     `versions`: library -> version that it was rebuilt with.
@@ -55,6 +56,7 @@ class Rebuilt:
     listed: tuple[int | None, ...] = ()
     loads: tuple[tuple[int | None, str], ...] = ()
     untracked: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    frozen: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -69,6 +71,7 @@ class Rebuilt:
             "listed": list(self.listed),
             "loads": [[index, path] for index, path in self.loads],
             "untracked": [[node, dict(edges)] for node, edges in self.untracked.items()],
+            "frozen": list(self.frozen),
         }
 
     @classmethod
@@ -91,4 +94,5 @@ class Rebuilt:
             tuple(value["listed"]),
             tuple((index, path) for index, path in value["loads"]),
             dict(value["untracked"]),
+            tuple(value["frozen"]),
         )

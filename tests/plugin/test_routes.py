@@ -616,6 +616,7 @@ def test_every_route_is_documented(http_api: str, demo_board: TensorBoard) -> No
         "`GET /builders`",
         "`POST /verdict`",
         "`POST /open`",
+        "`POST /diff`",
         "`POST /export`",
         "`GET /jobs/ID`, `GET /jobs/ID/file`, `DELETE /jobs/ID`",
     }

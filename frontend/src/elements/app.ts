@@ -27,6 +27,7 @@ import {
   type VerdictStatus,
 } from "../api";
 import { addRenames, chooseArguments, type Choice, choiceByPairing, planRebuild, subjectKey } from "../choice";
+import { type Compared, Comparisons } from "../comparisons";
 import { followJob } from "../follow-job";
 import { formatCount, formatNumberOf } from "../format";
 import { goToGraphs, graphsUrl } from "../graphs-link";
@@ -212,6 +213,7 @@ export class App extends LitElement {
   /** The checkpoints whose rankings were put away. */
   readonly #closed = new Set<string>();
   readonly #graphs = new Answers<OpenedGraph>(() => this.requestUpdate());
+  readonly #comparisons = new Comparisons(() => this.requestUpdate());
 
   @query("ckptmeta-list") private list!: CheckpointList | null;
   @query(".right") private right!: HTMLElement | null;
@@ -317,6 +319,7 @@ export class App extends LitElement {
       .graphProblem=${opened?.running ? null : (opened?.problem ?? null)}
       .opening=${opened?.running ?? false}
       .graphUrl=${graph ? this.graphUrl(graph).href : ""}
+      .comparison=${this.#comparisons.get(checkpoint, listed.checkpoints)}
       @choice=${(event: CustomEvent<Choice>) => this.choose(checkpoint, event.detail)}
       @verify=${() => this.verify(checkpoint)}
       @which=${() => this.rankBuilders(checkpoint)}
@@ -326,6 +329,8 @@ export class App extends LitElement {
       @export=${(event: CustomEvent<ExportOptions>) => this.runExport(checkpoint, event.detail)}
       @cancel-export=${() => this.cancelExport(checkpoint)}
       @rename=${(event: CustomEvent<string[]>) => this.rename(checkpoint, event.detail)}
+      @comparison=${(event: CustomEvent<Compared>) => this.#comparisons.choose(checkpoint, event.detail)}
+      @compare=${() => this.#comparisons.compare(checkpoint, listed.checkpoints)}
     ></ckptmeta-detail>`;
   }
 

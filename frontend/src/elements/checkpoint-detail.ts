@@ -3,8 +3,10 @@ import { customElement, property } from "lit/decorators.js";
 import type { Answer } from "../answers";
 import type { Builder, BuildersState, Checkpoint, Logdir, OpenedGraph, Problem, Ranking, Verdict } from "../api";
 import type { Choice, Plan } from "../choice";
+import type { Comparison } from "../comparisons";
 import { base } from "../styles";
 import "./checkpoint-facts";
+import "./compare-form";
 import "./empty-note";
 import { type Export, isRunning } from "./export-view";
 import "./graph-view";
@@ -19,6 +21,7 @@ import "./which-view";
  * @fires take-builder, close-which - from `ckptmeta-which`.
  * @fires cancel-export - passed on from `ckptmeta-export`.
  * @fires rename - passed on from `ckptmeta-verdict`.
+ * @fires comparison, compare - passed on from `ckptmeta-compare`.
  */
 @customElement("ckptmeta-detail")
 export class CheckpointDetail extends LitElement {
@@ -54,6 +57,7 @@ export class CheckpointDetail extends LitElement {
   @property({ attribute: false }) graphProblem: Problem | null = null;
   @property({ type: Boolean }) opening = false;
   @property() graphUrl = "";
+  @property({ attribute: false }) comparison: Comparison | null = null;
 
   protected override render() {
     return html`<div class="column" data-testid="detail" data-checkpoint-id=${this.checkpoint.id}>
@@ -97,6 +101,14 @@ export class CheckpointDetail extends LitElement {
           ></ckptmeta-export>`
         : nothing}
       <ckptmeta-verdict .answer=${this.verdict} @rename=${this.pass}></ckptmeta-verdict>
+      ${this.comparison?.groups.length
+        ? html`<ckptmeta-compare
+            .checkpoint=${this.checkpoint}
+            .comparison=${this.comparison}
+            @comparison=${this.pass}
+            @compare=${this.pass}
+          ></ckptmeta-compare>`
+        : nothing}
     </div>`;
   }
 
