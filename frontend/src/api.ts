@@ -227,13 +227,53 @@ export interface Step {
   seconds: number | null;
 }
 
-export interface Job {
+export interface Job<Result = ExportResult> {
   id: string;
   state: "running" | "done" | "failed" | "cancelled";
   step: string;
   steps: Step[];
-  result: ExportResult | null;
+  result: Result | null;
   error: Problem | null;
+}
+
+export type Sides<T> = { a: T; b: T };
+
+export interface DiffRow {
+  /** That of a; of what b alone holds, that of b. */
+  key: string;
+  /** That of b where it is another one. */
+  key_b?: string | null;
+  /** Where it is in the model, of an object-based checkpoint. */
+  path: string | null;
+  /** The training's: an optimizer's state, a counter. */
+  bookkeeping: boolean;
+}
+
+export interface MovedRow extends DiffRow {
+  shape: Shape;
+  relative_l2: number | null;
+  l2: number | null;
+  max_abs: number | null;
+  differ: number;
+  nan: Sides<number>;
+  inf: Sides<number>;
+}
+
+/** How b differs from a. What only the diffs of builders tell is left out. */
+export interface Diff extends Sides<{ name: string; variables: number }> {
+  added: (DiffRow & KeyRow)[];
+  removed: (DiffRow & KeyRow)[];
+  reshaped: (DiffRow & Sides<Shape>)[];
+  retyped: (DiffRow & Sides<string>)[];
+  /** null where the values were not compared. */
+  moved: MovedRow[] | null;
+  same: number;
+  same_bookkeeping: number;
+  notes: string[];
+}
+
+export interface DiffRequest extends Sides<{ checkpoint: string }> {
+  values: boolean;
 }
 
 export interface OpenedGraph {
@@ -321,8 +361,20 @@ export async function startExport(request: ExportRequest): Promise<Job> {
   return answer.job;
 }
 
-export async function readJob(id: string): Promise<Job> {
-  return jobIn(await ask("GET", jobPath(id)));
+/** Reads what each holds, and no values. */
+export function takeDiff(request: DiffRequest): Promise<Diff> {
+  return ask("POST", "diff", { body: request });
+}
+
+/** As a job, for reading values takes as long as they are many. */
+export async function startDiff(request: DiffRequest): Promise<Job<{ diff: Diff }>> {
+  const headers = { Prefer: "respond-async" };
+  const answer = await ask<{ job: Job<{ diff: Diff }> }>("POST", "diff", { body: request, headers });
+  return answer.job;
+}
+
+export async function readJob<Result = ExportResult>(id: string): Promise<Job<Result>> {
+  return jobIn<Result>(await ask("GET", jobPath(id)));
 }
 
 export async function cancelJob(id: string): Promise<void> {
@@ -343,7 +395,7 @@ function jobPath(id: string): string {
 }
 
 // `GET jobs/ID` is the job itself; taken, too, in the envelope that `POST export` has.
-function jobIn(answer: Job | { job: Job }): Job {
+function jobIn<Result>(answer: Job<Result> | { job: Job<Result> }): Job<Result> {
   return "job" in answer ? answer.job : answer;
 }
 

@@ -1,4 +1,4 @@
-/** Follow an export's job until it has ended. */
+/** Follow a job until it has ended. */
 
 import { ApiError, type Job } from "./api";
 
@@ -6,8 +6,8 @@ const POLL_MILLISECONDS = 400;
 // One lost answer is no reason to give up on a minute's work.
 const LOST_ANSWERS = 5;
 
-export interface JobSource {
-  read: (id: string) => Promise<Job>;
+export interface JobSource<Result> {
+  read: (id: string) => Promise<Job<Result>>;
   wait?: (milliseconds: number) => Promise<void>;
 }
 
@@ -16,11 +16,11 @@ export interface JobSource {
  *
  * @throws ApiError what the API answered; "unreachable" only once it has stayed so for a while.
  */
-export async function followJob(
-  started: Job,
-  changed: (job: Job) => void,
-  { read, wait = sleep }: JobSource,
-): Promise<Job> {
+export async function followJob<Result>(
+  started: Job<Result>,
+  changed: (job: Job<Result>) => void,
+  { read, wait = sleep }: JobSource<Result>,
+): Promise<Job<Result>> {
   let job = started;
   let lost = 0;
   changed(job);

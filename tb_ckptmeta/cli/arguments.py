@@ -17,6 +17,7 @@ DESCRIPTIONS = {
     "inspect": "Show what a checkpoint holds, and what its graph could come from without a builder.",
     "which": "Rank the registered builders by how well they fit a checkpoint, and propose the one that matches.",
     "builders": "List the registered builders.",
+    "diff": "Compare two checkpoints, two builders, or a checkpoint and a .meta.",
     "demo": "Write checkpoints of three models and start TensorBoard on them.",
 }
 
@@ -73,6 +74,16 @@ def make_parser(command: str) -> argparse.ArgumentParser:
             return parser
         case "which":
             parser.add_argument("prefix", metavar="PREFIX", help="the checkpoint, as restore takes it")
+        case "diff":
+            for name, what in (("a", "what is compared"), ("b", "with what")):
+                parser.add_argument(
+                    name,
+                    metavar=name.upper(),
+                    help=f"{what}: a checkpoint's prefix, a .meta or .pbtxt file, or builder:NAME?ARG=VALUE&ARG=VALUE",
+                )
+            parser.add_argument(
+                "--values", action="store_true", help="also read the values of two checkpoints: how far each moved"
+            )
         case "demo":
             parser.add_argument(
                 "directory",

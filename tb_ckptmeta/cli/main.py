@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from tb_ckptmeta.cli import arguments
 from tb_ckptmeta.cli.builders import list_builders
 from tb_ckptmeta.cli.demo import run_demo
+from tb_ckptmeta.cli.diff import diff_sides
 from tb_ckptmeta.cli.export import export_checkpoint
 from tb_ckptmeta.cli.inspect import inspect_checkpoint
 from tb_ckptmeta.cli.output import print_error
@@ -45,6 +46,7 @@ _COMMANDS = {
     "inspect": inspect_checkpoint,
     "which": rank_builders,
     "builders": list_builders,
+    "diff": diff_sides,
     "demo": run_demo,
 }
 

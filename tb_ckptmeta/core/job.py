@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tb_ckptmeta.core.arguments import Parameter, Scalar
+from tb_ckptmeta.core.values import Values
 
 REQUEST = "request.json"
 STEPS = "steps.jsonl"
@@ -182,7 +183,22 @@ class ReadKeras:
     limits: Limits
 
 
-Job = Describe | Rebuild | Reference | Check | ReadKeras
+@dataclass(frozen=True)
+class Differences:
+    """Measure how far the variables of one checkpoint lie from another's. Runs no code of theirs, nor anybody's.
+
+    `pairs`: key of `a`, key of `b`; both are of one shape. Result: {"measured": {key of `a`: what
+    `core.diff.add_values` takes}}.
+    """
+
+    kind: ClassVar[str] = "differences"
+    a: Values
+    b: Values
+    pairs: tuple[tuple[str, str], ...]
+    limits: Limits
+
+
+Job = Describe | Rebuild | Reference | Check | ReadKeras | Differences
 
 
 def write_job(job: Job, folder: Path) -> None:
@@ -209,6 +225,9 @@ def read_job(folder: Path) -> Job:
             return Check(limits=limits, unrestored=tuple(request.pop("unrestored")), **request)
         case ReadKeras.kind:
             return ReadKeras(limits=limits, **request)
+        case Differences.kind:
+            pairs = tuple((key, other) for key, other in request["pairs"])
+            return Differences(Values.from_json(request["a"]), Values.from_json(request["b"]), pairs, limits)
     raise AssertionError(request)
 
 

@@ -39,6 +39,7 @@ class Rebuilt:
     among them. A Keras `Model.export` saves this list, and not the model.
     `loads`: (index into `variables`, path) for each array of a Keras file that Keras loads; None for a variable that
     is not among them.
+    `frozen`: what a Keras model does not train although it was created trainable, as indices into `variables`.
     `configured`: the model comes from the configuration in a Keras file, and not from a builder.
     `config`: a Keras model's configuration, as its `to_json` has it, or None.
     `classes`: name scope -> class name of the layer that made it.
@@ -56,6 +57,7 @@ class Rebuilt:
     listed: tuple[int | None, ...] = ()
     loads: tuple[tuple[int | None, str], ...] = ()
     untracked: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    frozen: tuple[int, ...] = ()
     configured: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class Rebuilt:
             "listed": list(self.listed),
             "loads": [[index, path] for index, path in self.loads],
             "untracked": [[node, dict(edges)] for node, edges in self.untracked.items()],
+            "frozen": list(self.frozen),
             "configured": self.configured,
         }
 
@@ -94,5 +97,6 @@ class Rebuilt:
             tuple(value["listed"]),
             tuple((index, path) for index, path in value["loads"]),
             dict(value["untracked"]),
+            tuple(value["frozen"]),
             value["configured"],
         )

@@ -54,6 +54,20 @@ def read_contents(prefix: str) -> Contents:
     )
 
 
+def read_entries(prefix: str) -> tuple[int, list[tuple[bytes, Any]]]:
+    """Return the number of a V2 checkpoint's shards, and its entries by raw key, in order and not looked at.
+
+    Raises:
+        CkptMetaError: as `read_contents`.
+    """
+    index = f"{prefix}.index"
+    entries = list(Table(io.BytesIO(_read_index(index)), index).entries())
+    if not entries:
+        raise corrupt_error(index, "it holds no entries")
+    shards = _read_header(index, *entries[0])
+    return shards, [(k, parse_message(BundleEntry, v, index, "an entry")) for k, v in entries[1:]]
+
+
 def shard_paths(prefix: str, shards: int) -> tuple[str, ...]:
     """Return the paths of a V2 checkpoint's data shards, in order."""
     return tuple(_shard_path(prefix, shard, shards) for shard in range(shards))
@@ -128,7 +142,7 @@ def _read_header(index: str, key: bytes, value: bytes) -> int:
 
 def _add_entry(bundle: _Bundle, index: str, raw_key: bytes, entry: Any) -> None:
     is_slice = raw_key.startswith(b"\0")
-    key = decode_key(_tensor_of_slice(raw_key, index) if is_slice else raw_key, index)
+    key = decode_key(tensor_of_slice(raw_key, index) if is_slice else raw_key, index)
     number = entry.dtype
     shape, elements = read_shape(entry.shape, key, index)
     dtype = get_dtype_name(number, key, index)
@@ -192,7 +206,7 @@ def _check_shards(bundle: _Bundle, prefix: str) -> None:
         raise incomplete_error(prefix, missing)
 
 
-def _tensor_of_slice(raw_key: bytes, index: str) -> bytes:
+def tensor_of_slice(raw_key: bytes, index: str) -> bytes:
     """Return the tensor's key out of a slice's, which is a zero byte, the key, a separator, and the extents.
 
     The format is that of ordered_code.cc. A UTF-8 key holds no 0xff, so only a zero byte needs an escape.

@@ -13,6 +13,7 @@ from pathlib import Path
 from tb_ckptmeta.core.arguments import Scalar, check_arguments
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
+from tb_ckptmeta.core.diff import Diff
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Limits, Source, Spec
@@ -23,6 +24,7 @@ from tb_ckptmeta.core.solve import check_unknown
 from tb_ckptmeta.core.source import OBJECTS, FoundSource
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.deliver import check_output, deliver
+from tb_ckptmeta.engine.diff import BuilderCall, Differ, Subject
 from tb_ckptmeta.engine.export import Exported, export
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.pair import pair
@@ -308,6 +310,29 @@ class Workspace:
             return drop_proposals(verify_source(choice.checkpoint, artifacts, contents))
         verdict = verify(id, name, choice.arguments, artifacts.rebuilt, contents, choice.renames)
         return verdict if choice.source is None else drop_proposals(verdict)
+
+    def call(self, builder: str, arguments: Mapping[str, Scalar]) -> BuilderCall:
+        """Return a builder with its arguments, for a diff.
+
+        Raises:
+            CkptMetaError: UNKNOWN_BUILDER, INVALID_ARGUMENTS.
+        """
+        registered = self.registry.read(self._patience).get(builder)
+        checked = check_arguments(builder, registered.description.parameters, arguments)
+        return BuilderCall(registered, checked)
+
+    def diff(
+        self,
+        a: Subject,
+        b: Subject,
+        *,
+        values: bool = False,
+        on_steps: OnSteps | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Diff:
+        """Say how `b` differs from `a`, and with `values` how far each variable moved; raises as `Differ.diff`."""
+        differ = Differ(self._inspector, self._rebuilder)
+        return differ.diff(a, b, values=values, on_steps=on_steps, cancelled=cancelled)
 
     def export(
         self,

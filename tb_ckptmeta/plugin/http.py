@@ -135,6 +135,17 @@ def read_json(request: Request, fields: Mapping[str, tuple[type, ...]], required
         raise CkptMetaError(Code.BAD_REQUEST, f"The body is no JSON: {error}.") from None
     if not isinstance(value, dict):
         raise CkptMetaError(Code.BAD_REQUEST, "The body must be a JSON object.")
+    return check_fields(value, fields, required)
+
+
+def check_fields(
+    value: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]], required: Iterable[str]
+) -> dict[str, Any]:
+    """Return a JSON object that has no fields but `fields`.
+
+    Raises:
+        CkptMetaError: BAD_REQUEST, naming every field that does not fit.
+    """
     # null says what leaving a field out says.
     value = {k: v for k, v in value.items() if v is not None}
     wrong = [f"{k!r} is not known" for k in value if k not in fields]

@@ -18,10 +18,11 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.tree import make_tree
 from tb_ckptmeta.engine.deliver import Download, count_bytes, open_download
-from tb_ckptmeta.engine.jobs import Jobs, Made
+from tb_ckptmeta.engine.jobs import BackgroundJob, Jobs, Made
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.sources import find_sources
 from tb_ckptmeta.engine.workspace import Choice, Workspace
+from tb_ckptmeta.plugin import diff
 from tb_ckptmeta.plugin.access import Access
 from tb_ckptmeta.plugin.http import App, make_app, read_json, read_query, respond_file, respond_json
 from tb_ckptmeta.plugin.overlay import GraphsOverlay
@@ -74,6 +75,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/which": guarded(self._serve_which, "POST"),
             "/solve": guarded(self._serve_solve, "POST"),
             "/open": guarded(self._serve_open, "POST"),
+            "/diff": guarded(self._serve_diff, "POST"),
             "/export": guarded(self._serve_export, "POST"),
             "/jobs/*": guarded(self._serve_job, "GET", "DELETE"),
         }
@@ -147,6 +149,14 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         shown = self._overlay.open(self._choose(read_json(request, _CHOICE, ("checkpoint",))))
         return respond_json({"run": shown.run, "tag": shown.tag, "key": shown.key})
 
+    def _serve_diff(self, request: Request) -> Response:
+        body = read_json(request, diff.FIELDS, ("a", "b"))
+        a, b = (diff.read_subject(self._workspace, body, name) for name in ("a", "b"))
+        values = body.get("values", False)
+        if _prefers_async(request):
+            return _respond_job(self._jobs.start(diff.make_work(self._workspace, a, b, values)))
+        return respond_json(self._workspace.diff(a, b, values=values).as_json())
+
     def _serve_export(self, request: Request) -> Response:
         body = read_json(request, _EXPORT, ("checkpoint",))
         choice = self._choose(body)
@@ -175,13 +185,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             return Made(count_bytes(exported.folder), open_file().filename, facts, open_file)
 
         if _prefers_async(request):
-            job = self._jobs.start(work)
-            response = respond_json({"job": job.as_json()}, 202)
-            # Relative to this request, so that it holds behind any --path_prefix or proxy.
-            response.headers["Location"] = f"jobs/{job.id}"
-            response.autocorrect_location_header = False
-            response.headers["Preference-Applied"] = "respond-async"
-            return response
+            return _respond_job(self._jobs.start(work))
         folder = Path(tempfile.mkdtemp(prefix="ckptmeta-"))
         try:
             made = work(folder, None, None)
@@ -248,6 +252,16 @@ def _prefers_async(request: Request) -> bool:
     """Tell whether `Prefer: respond-async` is among the preferences (RFC 7240)."""
     values = ",".join(request.headers.getlist("Prefer"))
     return any(v.partition(";")[0].strip().lower() == "respond-async" for v in values.split(","))
+
+
+def _respond_job(job: BackgroundJob) -> Response:
+    """Answer that a job has been started, and which."""
+    response = respond_json({"job": job.as_json()}, 202)
+    # Relative to this request, so that it holds behind any --path_prefix or proxy.
+    response.headers["Location"] = f"jobs/{job.id}"
+    response.autocorrect_location_header = False
+    response.headers["Preference-Applied"] = "respond-async"
+    return response
 
 
 def _name_file(choice: Choice) -> str:

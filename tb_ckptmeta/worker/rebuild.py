@@ -34,6 +34,7 @@ from tb_ckptmeta.worker.load import list_files
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.trace import trace
+from tb_ckptmeta.worker.untrained import find_frozen
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps
         find_listed(forward, list_variables(built.root)),
         loads,
         objects.untracked,
+        find_frozen(forward, built.root),
     )
 
     def make_flat(comparison: Comparison | None) -> Flat:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import RESULT, Check, Describe, Job, ReadKeras, Rebuild, Reference, read_job
+from tb_ckptmeta.core.job import RESULT, Check, Describe, Differences, Job, ReadKeras, Rebuild, Reference, read_job
 from tb_ckptmeta.worker.flavour import settle_keras, settle_module_keras
 from tb_ckptmeta.worker.load import SEED, import_tensorflow
 from tb_ckptmeta.worker.steps import Steps
@@ -80,6 +80,10 @@ def _run_job(job: Job, keras: str | None, folder: Path, steps: Steps, warm: bool
         from tb_ckptmeta.worker.keras_file import read_keras_file
 
         return read_keras_file(job, folder, steps)
+    if isinstance(job, Differences):
+        from tb_ckptmeta.worker.differences import measure_differences
+
+        return measure_differences(job, folder, steps)
     # Everything that imports TensorFlow is imported here, once the environment it reads is settled.
     if not warm:
         steps.begin("importing TensorFlow")

@@ -18,6 +18,7 @@ from tb_ckptmeta.core.job import (
     BuilderDescription,
     Check,
     Describe,
+    Differences,
     Export,
     Job,
     Limits,
@@ -30,6 +31,7 @@ from tb_ckptmeta.core.job import (
     write_job,
 )
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
+from tb_ckptmeta.core.values import Part, StoredValues, Values
 
 # Paths and keys of a file system may hold lone surrogates: bytes that are no UTF-8.
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)
@@ -46,12 +48,18 @@ SOURCE = st.builds(Source, SPEC, TEXT, ARGUMENTS, st.booleans(), KERAS, KERAS, T
 NAMES = st.dictionaries(TEXT, TEXT, max_size=2)
 EXPORT = st.none() | st.builds(Export, TEXT, TEXT, TEXT)
 PROVENANCE = st.none() | st.dictionaries(TEXT, SCALAR | st.dictionaries(TEXT, SCALAR, max_size=2), max_size=3)
+SIZES = st.lists(st.integers(0, 1 << 40), max_size=3).map(tuple)
+PART = st.builds(Part, TEXT, st.integers(0, 1 << 50), st.integers(0, 1 << 50), SIZES, SIZES)
+STORED = st.builds(StoredValues, SIZES, DTYPE, st.integers(0, 1 << 50), st.lists(PART, max_size=2).map(tuple))
+VALUES = st.builds(Values, TEXT, TEXT, st.dictionaries(TEXT, STORED, max_size=2))
+PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple)
 JOB: st.SearchStrategy[Job] = st.one_of(
     st.builds(Describe, SPEC, LIMITS),
     st.builds(Rebuild, SOURCE, LIMITS, st.booleans(), EXPORT, st.booleans(), PROVENANCE),
     st.builds(Reference, SOURCE, LIMITS, TEXT, st.booleans()),
     st.builds(Check, TEXT, TEXT, TEXT, NAMES, NAMES, st.lists(TEXT).map(tuple), LIMITS),
     st.builds(ReadKeras, TEXT, LIMITS),
+    st.builds(Differences, VALUES, VALUES, PAIRS, LIMITS),
 )
 
 
@@ -68,9 +76,9 @@ def test_job_written_and_read_is_the_same(folder: Path, job: Job) -> None:
     assert type(read_job(folder)) is type(job)
 
 
-@pytest.mark.parametrize("kind", [Describe, Rebuild, Reference, Check])
+@pytest.mark.parametrize("kind", [Describe, Rebuild, Reference, Check, ReadKeras, Differences])
 def test_job_of_every_kind_says_which_it_is(kind: type[Any]) -> None:
-    kinds = [k.kind for k in (Describe, Rebuild, Reference, Check)]
+    kinds = [k.kind for k in (Describe, Rebuild, Reference, Check, ReadKeras, Differences)]
     assert kinds.count(kind.kind) == 1
 
 
@@ -140,6 +148,8 @@ def test_contents_over_the_wire_is_the_same(contents: Contents) -> None:
         NOTES,
         st.lists(INDEX, max_size=3).map(tuple),
         st.lists(st.tuples(INDEX, TEXT), max_size=3).map(tuple),
+        st.dictionaries(st.integers(0, 100), st.dictionaries(TEXT, st.integers(0, 9), max_size=2), max_size=3),
+        st.lists(st.integers(0, 3), max_size=3).map(tuple),
     )
 )
 def test_rebuilt_over_the_wire_is_the_same(rebuilt: Rebuilt) -> None:

@@ -620,6 +620,7 @@ def test_every_route_is_documented(http_api: str, demo_board: TensorBoard) -> No
         "`POST /which`",
         "`POST /solve`",
         "`POST /open`",
+        "`POST /diff`",
         "`POST /export`",
         "`GET /jobs/ID`, `GET /jobs/ID/file`, `DELETE /jobs/ID`",
     }

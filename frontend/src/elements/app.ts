@@ -39,6 +39,7 @@ import {
   planRebuild,
   subjectKey,
 } from "../choice";
+import { type Compared, Comparisons } from "../comparisons";
 import { followJob } from "../follow-job";
 import { formatCount, formatNumberOf } from "../format";
 import { goToGraphs, graphsUrl } from "../graphs-link";
@@ -226,6 +227,7 @@ export class App extends LitElement {
   readonly #graphs = new Answers<OpenedGraph>(() => this.requestUpdate());
   readonly #sources = new Answers<Source[]>(() => this.requestUpdate());
   readonly #contents = new Answers<Contents>(() => this.requestUpdate());
+  readonly #comparisons = new Comparisons(() => this.requestUpdate());
 
   @query("ckptmeta-list") private list!: CheckpointList | null;
   @query(".right") private right!: HTMLElement | null;
@@ -334,6 +336,7 @@ export class App extends LitElement {
       .graphProblem=${opened?.running ? null : (opened?.problem ?? null)}
       .opening=${opened?.running ?? false}
       .graphUrl=${graph ? this.graphUrl(graph).href : ""}
+      .comparison=${this.#comparisons.get(checkpoint, listed.checkpoints)}
       @load-contents=${() => this.loadContents(checkpoint)}
       @choice=${(event: CustomEvent<Choice>) => this.choose(checkpoint, event.detail)}
       @verify=${() => this.verify(checkpoint)}
@@ -344,6 +347,8 @@ export class App extends LitElement {
       @export=${(event: CustomEvent<ExportOptions>) => this.runExport(checkpoint, event.detail)}
       @cancel-export=${() => this.cancelExport(checkpoint)}
       @rename=${(event: CustomEvent<string[]>) => this.rename(checkpoint, event.detail)}
+      @comparison=${(event: CustomEvent<Compared>) => this.#comparisons.choose(checkpoint, event.detail)}
+      @compare=${() => this.#comparisons.compare(checkpoint, listed.checkpoints)}
     ></ckptmeta-detail>`;
   }
 

@@ -15,8 +15,10 @@ import type {
   Verdict,
 } from "../api";
 import type { Choice, Plan } from "../choice";
+import type { Comparison } from "../comparisons";
 import { base } from "../styles";
 import "./checkpoint-facts";
+import "./compare-form";
 import "./contents-tree";
 import "./empty-note";
 import { type Export, isRunning } from "./export-view";
@@ -33,6 +35,7 @@ import "./which-view";
  * @fires load-contents - the tree of what the checkpoint holds is wanted.
  * @fires cancel-export - passed on from `ckptmeta-export`.
  * @fires rename - passed on from `ckptmeta-verdict`.
+ * @fires comparison, compare - passed on from `ckptmeta-compare`.
  */
 @customElement("ckptmeta-detail")
 export class CheckpointDetail extends LitElement {
@@ -70,6 +73,7 @@ export class CheckpointDetail extends LitElement {
   @property({ attribute: false }) graphProblem: Problem | null = null;
   @property({ type: Boolean }) opening = false;
   @property() graphUrl = "";
+  @property({ attribute: false }) comparison: Comparison | null = null;
 
   protected override render() {
     return html`<div class="column" data-testid="detail" data-checkpoint-id=${this.checkpoint.id}>
@@ -109,6 +113,14 @@ export class CheckpointDetail extends LitElement {
           ></ckptmeta-export>`
         : nothing}
       ${this.plan.noVerdict ? nothing : html`<ckptmeta-verdict .answer=${this.verdict} @rename=${this.pass}></ckptmeta-verdict>`}
+      ${this.comparison?.groups.length
+        ? html`<ckptmeta-compare
+            .checkpoint=${this.checkpoint}
+            .comparison=${this.comparison}
+            @comparison=${this.pass}
+            @compare=${this.pass}
+          ></ckptmeta-compare>`
+        : nothing}
       ${keyed(
         this.checkpoint.id,
         html`<ckptmeta-contents
