@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import text_format
@@ -13,6 +13,7 @@ from tb_ckptmeta.core.compare import Comparison, compare
 from tb_ckptmeta.core.contents import DTYPE_NAMES, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
+from tb_ckptmeta.core.renames import Rename
 from tb_ckptmeta.engine.conceptual_keras import graph_from_keras_config
 from tb_ckptmeta.engine.conceptual_scopes import graph_from_scopes
 
@@ -23,7 +24,14 @@ _DTYPE_NUMBERS = {name: number for number, name in DTYPE_NAMES.items()}
 _MOST_LISTED = 20
 
 
-def make_op_graph(title: str, rebuilt: Rebuilt, graph: bytes, contents: Contents, facts: Mapping[str, Any]) -> bytes:
+def make_op_graph(
+    title: str,
+    rebuilt: Rebuilt,
+    graph: bytes,
+    contents: Contents,
+    facts: Mapping[str, Any],
+    renames: Sequence[Rename] = (),
+) -> bytes:
     """Return the op graph as protobuf text, variables with what the checkpoint holds of them.
 
     A variable's node gets the attributes `checkpoint_key`, `checkpoint_shape`, `checkpoint_dtype` and
@@ -31,7 +39,7 @@ def make_op_graph(title: str, rebuilt: Rebuilt, graph: bytes, contents: Contents
     """
     graph_def = graph_pb2.GraphDef()
     graph_def.ParseFromString(graph)
-    comparison = compare(rebuilt, contents)
+    comparison = compare(rebuilt, contents, renames)
     keys = {n: key for i, key in comparison.binding.items() for n in _list_nodes(rebuilt.variables[i])}
     names = {n for v in rebuilt.variables for n in _list_nodes(v)}
     for node in graph_def.node:
@@ -47,7 +55,12 @@ def make_op_graph(title: str, rebuilt: Rebuilt, graph: bytes, contents: Contents
 
 
 def make_conceptual_graph(
-    title: str, rebuilt: Rebuilt, graph: bytes, contents: Contents, facts: Mapping[str, Any]
+    title: str,
+    rebuilt: Rebuilt,
+    graph: bytes,
+    contents: Contents,
+    facts: Mapping[str, Any],
+    renames: Sequence[Rename] = (),
 ) -> bytes:
     """Return the conceptual graph as protobuf text: the Keras layers, or the scope tree of a model without them."""
     drawn = None
@@ -66,7 +79,7 @@ def make_conceptual_graph(
             # Without a scope to draw there is but the op graph.
             if error.code is not Code.UNSUPPORTED_MODEL:
                 raise
-    add_identity(drawn, title, _verdict_facts(compare(rebuilt, contents), facts))
+    add_identity(drawn, title, _verdict_facts(compare(rebuilt, contents, renames), facts))
     return as_text(drawn)
 
 

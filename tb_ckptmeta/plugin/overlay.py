@@ -57,6 +57,7 @@ class Shown:
     arguments: Mapping[str, Scalar]
     run: str
     source: str | None = None
+    renames: tuple[str, ...] = ()
 
     @property
     def tag(self) -> str:
@@ -64,10 +65,12 @@ class Shown:
 
     @property
     def key(self) -> str:
-        """What a link carries: base64url of the checkpoint's id, the builder's name and arguments, or the source."""
+        """What a link carries, in base64url: the checkpoint's id, the builder's name and arguments, or the source."""
         parts: list[Any] = [self.checkpoint, self.builder, dict(self.arguments)]
         if self.source is not None:
             parts.append(self.source)
+        elif self.renames:
+            parts.append(list(self.renames))
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode("utf-8")).decode("ascii").rstrip("=")
 
@@ -113,7 +116,8 @@ class GraphsOverlay:
         if choice.source is not None:
             shown = _name_source(choice.checkpoint, choice.source.kind)
         else:
-            shown = _name(choice.checkpoint, choice.name, choice.arguments)
+            renames = tuple(str(rename) for rename in choice.renames)
+            shown = _name(choice.checkpoint, choice.name, choice.arguments, renames)
         with self._lock:
             self._opened.pop(shown.run, None)
             self._opened[shown.run] = shown
@@ -172,8 +176,8 @@ class GraphsOverlay:
             found = self._workspace.get_checkpoint(checkpoint)
             if builder is None and len(rest) == 1 and isinstance(rest[0], str):
                 choice = self._workspace.choose_source(found, rest[0])
-            elif isinstance(builder, str) and not rest:
-                choice = self._workspace.choose(found, builder, arguments)
+            elif isinstance(builder, str) and _are_renames(rest):
+                choice = self._workspace.choose(found, builder, arguments, renames=[r for part in rest for r in part])
             else:
                 return None
         except (ValueError, TypeError, binascii.Error, UnicodeError, RecursionError, CkptMetaError):
@@ -281,22 +285,31 @@ class GraphsOverlay:
             "checkpoint": checkpoint.pattern_path,
             **made,
             **({"arguments": json.dumps(dict(choice.arguments))} if choice.arguments else {}),
+            **({"renames": list(shown.renames)} if shown.renames else {}),
             "format": contents.format,
             "notes": list(artifacts.rebuilt.notes),
         }
         make = make_conceptual_graph if conceptual else make_op_graph
         title = f"{checkpoint.name}-{choice.name}"
-        return make(title, artifacts.rebuilt, artifacts.graph, contents, facts)
+        return make(title, artifacts.rebuilt, artifacts.graph, contents, facts, choice.renames)
 
 
-def _name(checkpoint: Checkpoint, builder: str, arguments: Mapping[str, Scalar]) -> Shown:
+def _are_renames(rest: list[Any]) -> bool:
+    """Tell whether what a key holds beyond builder and arguments are rules FROM=TO, or nothing."""
+    return not rest or (len(rest) == 1 and isinstance(rest[0], list) and all(isinstance(r, str) for r in rest[0]))
+
+
+def _name(
+    checkpoint: Checkpoint, builder: str, arguments: Mapping[str, Scalar], renames: tuple[str, ...] = ()
+) -> Shown:
     """Name a graph. Arguments belong to its name, unless they are those that the checkpoint's pairing gives anyway."""
     pairing = checkpoint.pairing
     usual = dict(pairing.arguments) if pairing.builder == builder else {}
-    shown = builder
-    if dict(arguments) != usual:
-        shown += f"({', '.join(f'{k}={json.dumps(v)}' for k, v in sorted(arguments.items()))})"
-    return Shown(checkpoint.id, builder, arguments, f"• {checkpoint.run} • {checkpoint.name} • {shown}")
+    given = [f"{k}={json.dumps(v)}" for k, v in sorted(arguments.items())] if dict(arguments) != usual else []
+    given += [rename.replace("=", "->") for rename in renames]
+    shown = f"{builder}({', '.join(given)})" if given or dict(arguments) != usual else builder
+    run = f"• {checkpoint.run} • {checkpoint.name} • {shown}"
+    return Shown(checkpoint.id, builder, arguments, run, renames=renames)
 
 
 def _name_source(checkpoint: Checkpoint, kind: str) -> Shown:

@@ -27,6 +27,8 @@ PAIRING_KEYS = {"builder", "arguments", "reason", "claims"}
 VERDICT_KEYS = {
     *("checkpoint", "builder", "arguments", "status", "variables", "bound", "missing", "unexpected"),
     *("shape_mismatches", "dtype_mismatches", "bookkeeping", "renames", "notes", "error"),
+    # Beyond the contract.
+    *("ambiguous_renames", "renamed_status"),
 }
 ERROR_KEYS = {"code", "message", "details"}
 BUILDER_KEYS = {

@@ -32,7 +32,7 @@ BUILDER_KEYS = {
 PARAMETER_KEYS = {"name", "annotation", "required", "default", "optional", "open"}
 VERDICT_KEYS = {
     "checkpoint", "builder", "arguments", "status", "variables", "bound", "missing", "unexpected", "shape_mismatches",
-    "dtype_mismatches", "bookkeeping", "renames", "notes", "error",
+    "dtype_mismatches", "bookkeeping", "renames", "notes", "error", "ambiguous_renames", "renamed_status",
 }  # fmt: skip
 CANDIDATE_KEYS = {
     "builder", "arguments", "status", "variables", "bound", "missing", "unexpected", "reason", "error",
@@ -162,7 +162,7 @@ def test_verdict_and_export_with_other_arguments_name_what_differs(demo_board: T
     verdict = demo_board.post("verdict", choice).document
     assert verdict["arguments"] == {"units": 64}
     assert verdict["status"] == "mismatch"
-    assert all(set(row) == {"name", "key", "model", "checkpoint"} for row in verdict["shape_mismatches"])
+    assert all(set(row) == {"name", "key", "model", "checkpoint", "explained"} for row in verdict["shape_mismatches"])
     differing = {row["name"]: (row["model"], row["checkpoint"]) for row in verdict["shape_mismatches"]}
     assert differing == {
         "mlp/hidden/kernel": ([784, 64], [784, 128]),

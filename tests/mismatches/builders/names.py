@@ -7,15 +7,15 @@ from tb_ckptmeta import builder
 v1 = tf.compat.v1
 
 
-def dense(x, scope, units, kernel="kernel", bias="bias", dtype=tf.float32, averages=False, transposed=False):
+def dense(x, scope, units, kernel="kernel", bias="bias", dtype=tf.float32, raw=False, transposed=False):
     size = int(x.shape[-1])
     with v1.variable_scope(scope, reuse=v1.AUTO_REUSE):
         shape = [units, size] if transposed else [size, units]
         weights = v1.get_variable(kernel, shape, dtype, v1.truncated_normal_initializer(stddev=0.3, dtype=dtype))
         offset = v1.get_variable(bias, [units], dtype, v1.zeros_initializer(dtype=dtype))
-        if averages:
+        if raw:  # what is averaged stands beside the averages
             for name, variable in ((kernel, weights), (bias, offset)):
-                v1.get_variable(f"{name}/ExponentialMovingAverage", variable.shape, dtype)
+                v1.get_variable(name.partition("/")[0], variable.shape, dtype)
         return tf.matmul(x, weights, transpose_b=transposed) + offset
 
 
@@ -29,13 +29,13 @@ def mlp(
     units: int = 8,
     classes: int = 3,
     dtype: str = "float32",
-    averages: bool = False,
+    raw: bool = False,
     transposed: bool = False,
     third: str = "",
 ):
     dtype = tf.as_dtype(dtype)
     x = v1.placeholder(dtype, [None, 6], "x")
-    options = {"kernel": kernel, "bias": bias, "dtype": dtype, "averages": averages, "transposed": transposed}
+    options = {"kernel": kernel, "bias": bias, "dtype": dtype, "raw": raw, "transposed": transposed}
     with v1.variable_scope(scope) if scope else v1.variable_scope(v1.get_variable_scope()):
         y = tf.nn.relu(dense(x, first, units, **options))
         y = dense(y, third, units, **options) if third else y

@@ -210,7 +210,7 @@ NAMES = [
     Mismatch(
         "averages_beside",
         "names",
-        was=builder("mlp", averages=True),
+        was=builder("mlp", kernel="kernel/ExponentialMovingAverage", bias="bias/ExponentialMovingAverage", raw=True),
         now=builder("mlp"),
         how="saver_only",
         summary="match: 4 of 4 variables bound",
