@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tb_ckptmeta.core.arguments import Parameter
+from tb_ckptmeta.core.solve import UNKNOWN
 from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
 
 
@@ -23,21 +26,39 @@ class Suggestion:
         return dict(vars(self))
 
 
-def suggest(verdict: Verdict, prefix: str, options: argparse.Namespace) -> Suggestion | None:
-    """Return what would mend a verdict; None where it matches, or where nothing is known to."""
-    if verdict.status in (MATCH, ERROR):
+def suggest(
+    verdict: Verdict, prefix: str, parameters: Sequence[Parameter], options: argparse.Namespace
+) -> Suggestion | None:
+    """Return what would mend a verdict, or may; None where it matches, or where nothing is known to.
+
+    That is, first, the proposed renames; else the integers among the builder's `parameters`, where shapes or the number
+    of variables differ; else another builder.
+    """
+    if verdict.status in (MATCH, ERROR) or verdict.builder is None:
         return None
-    proposed = [f"{r['from']}={r['to']}" for r in verdict.renames if not r["applied"]]
-    if not proposed:
-        return None
+    specs = [word for spec in options.builders for word in ("--builders", spec)]
     applied = [f"{r['from']}={r['to']}" for r in verdict.renames if r["applied"]]
-    command = ["tb-ckptmeta", "verify", prefix]
-    for spec in options.builders:
-        command += ["--builders", spec]
-    command += ["--builder", verdict.builder or ""]
-    for name, value in options.set:
-        command += ["--set", f"{name}={value}"]
-    for rename in (*applied, *proposed):
-        command += ["--rename", rename]
-    why = "these renames make it match" if verdict.renamed_status == MATCH else "these renames bind more, but not all"
-    return Suggestion(verdict.checkpoint, shlex.join(command), verdict.renamed_status, why)
+    proposed = [f"{r['from']}={r['to']}" for r in verdict.renames if not r["applied"]]
+    given = {name: text for name, text in options.set if name not in verdict.arguments or text != UNKNOWN}
+    integers = [p.name for p in parameters if p.annotation == "int"]
+    status = None
+    if proposed:
+        status = verdict.renamed_status
+        why = "these renames make it match" if status == MATCH else "these renames bind more, but not all"
+    elif verdict.bound + len(verdict.shape_mismatches) and integers and not _names_alone(verdict):
+        given.update(dict.fromkeys(integers, UNKNOWN))
+        why = f"shapes or numbers of variables differ, and {' and '.join(integers)} may decide them"
+    elif not verdict.bound:
+        command = ["tb-ckptmeta", "which", prefix, *specs]
+        return Suggestion(verdict.checkpoint, shlex.join(command), None, "nothing fits: another builder may")
+    else:
+        return None
+    command = ["tb-ckptmeta", "verify", prefix, *specs, "--builder", verdict.builder]
+    command += [word for name, text in given.items() for word in ("--set", f"{name}={text}")]
+    command += [word for rename in (*applied, *proposed) for word in ("--rename", rename)]
+    return Suggestion(verdict.checkpoint, shlex.join(command), status, why)
+
+
+def _names_alone(verdict: Verdict) -> bool:
+    """Tell whether only names differ: as many are missing as are left over, and no shape differs."""
+    return not verdict.shape_mismatches and len(verdict.missing) == len(verdict.unexpected)

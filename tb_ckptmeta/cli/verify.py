@@ -38,7 +38,9 @@ def verify_targets(options: argparse.Namespace) -> int:
         with Progress(title) as progress:
             verdict = _verify(workspace, builders, checkpoint, pairing, options, progress)
         verdicts.append(verdict)
-        suggestion = suggest(verdict, checkpoint.prefix, options) if options.suggest else None
+        builder = builders.by_name.get(verdict.builder or "")
+        parameters = builder.description.parameters if builder is not None else ()
+        suggestion = suggest(verdict, checkpoint.prefix, parameters, options) if options.suggest else None
         if suggestion is not None:
             suggestions.append(suggestion)
         if not options.json:
@@ -57,9 +59,9 @@ def verify_targets(options: argparse.Namespace) -> int:
 
 def _print_suggestion(suggestion: Suggestion | None) -> None:
     if suggestion is None:
-        print("    suggest     nothing: no rename would bind more")
+        print("    suggest     nothing: no rename would bind more, and no argument is known to")
     else:
-        print(clean(f"    suggest     {suggestion.why} ({suggestion.status}):"))
+        print(clean(f"    suggest     {suggestion.why}:"))
         print(clean(f"                {suggestion.command}"))
 
 

@@ -50,10 +50,20 @@ def test_suggest_as_json_gives_the_command_and_the_status_it_would_have(cli: Cli
     assert "--rename net=tower/model_v1" in suggestion["command"]
 
 
-def test_suggest_of_what_no_rename_mends_says_so(cli: Cli, prefix: str) -> None:
+def test_suggest_of_another_model_is_to_ask_which_builder(cli: Cli, prefix: str) -> None:
     outcome = cli("verify", prefix, "--builders", BUILDERS, "--builder", "other", "--suggest")
     assert outcome.status == 1
-    assert "no rename would bind more" in outcome.stdout
+    assert f"tb-ckptmeta which {prefix} --builders {BUILDERS}" in outcome.stdout
+
+
+def test_suggest_of_other_shapes_is_to_solve_for_the_integers(cli: Cli, prefix: str) -> None:
+    outcome = cli("verify", prefix, "--builders", BUILDERS, "--builder", "mlp", "--set", "units=9", "--suggest")
+    assert outcome.status == 1
+    (line,) = [text.strip() for text in outcome.stdout.splitlines() if text.strip().startswith("tb-ckptmeta ")]
+    assert line.endswith("--set 'units=?' --set 'classes=?'")
+    solved = cli(*shlex.split(line)[1:], "--json")
+    (verdict,) = solved.document["verdicts"]
+    assert (solved.status, verdict["arguments"]["units"], verdict["arguments"]["classes"]) == (0, 8, 3)
 
 
 def test_export_through_a_rename_restores_from_the_original_and_says_so(cli: Cli, prefix: str, tmp_path: Path) -> None:
