@@ -77,3 +77,8 @@ export function formatDifference(value: number): string {
 export function formatRun(run: string): string {
   return run === "" ? "." : run;
 }
+
+/** A checkpoint's key as people read it: without what every key of an object-based one ends in. */
+export function formatKey(key: string): string {
+  return key.replace(/\/\.ATTRIBUTES\/VARIABLE_VALUE$/, "");
+}

@@ -5,6 +5,7 @@ import {
   formatBytes,
   formatDifference,
   formatExactBytes,
+  formatKey,
   formatNumberOf,
   formatSeconds,
   formatShape,
@@ -60,4 +61,9 @@ test("format_difference keeps small numbers apart from none", () => {
 test("format_seconds and counts read as a person says them", () => {
   assert.deepEqual([0.04, 9.94, 9.96, 59.4, 59.6, 125].map(formatSeconds), ["0.0 s", "9.9 s", "10 s", "59 s", "1 min 0 s", "2 min 5 s"]);
   assert.deepEqual([formatNumberOf(1, "run"), formatNumberOf(5_000, "run")], ["1 run", "5,000 runs"]);
+});
+
+test("key is shown without what every key of an object graph ends in", () => {
+  assert.equal(formatKey("model/dense/_kernel/.ATTRIBUTES/VARIABLE_VALUE"), "model/dense/_kernel");
+  assert.equal(formatKey("net/dense/kernel"), "net/dense/kernel");
 });

@@ -6,12 +6,9 @@ import {
   type Builder,
   type BuildersAnswer,
   type BuildersState,
-  cancelJob,
   type Checkpoint,
   type CheckpointsAnswer,
   type Contents,
-  fileUrl,
-  type Job,
   listBuilders,
   listCheckpoints,
   listSources,
@@ -21,12 +18,9 @@ import {
   type Ranking,
   rankBuilders,
   readContents,
-  readJob,
   solveArguments,
   type Source,
-  startExport,
   takeVerdict,
-  toProblem,
   type Verdict,
   type VerdictStatus,
 } from "../api";
@@ -40,7 +34,7 @@ import {
   subjectKey,
 } from "../choice";
 import { type Compared, Comparisons } from "../comparisons";
-import { followJob } from "../follow-job";
+import { Exports } from "../exports";
 import { formatCount, formatNumberOf } from "../format";
 import { goToGraphs, graphsUrl } from "../graphs-link";
 import { keep, readKept } from "../kept";
@@ -51,7 +45,6 @@ import "./checkpoint-detail";
 import type { CheckpointList } from "./checkpoint-list";
 import "./checkpoint-list";
 import "./empty-note";
-import type { Export } from "./export-view";
 import "./problem-note";
 import type { ExportOptions } from "./rebuild-form";
 import type { Taken } from "./which-view";
@@ -214,7 +207,6 @@ export class App extends LitElement {
 
   /** What people chose, by checkpoint; a checkpoint that nobody touched follows its pairing. */
   #choices = new Map<string, Choice>();
-  #exports = new Map<string, Export>();
   #opened = readKept<Record<string, OpenedGraph>>("opened", {});
   #verdictStatuses: ReadonlyMap<string, VerdictStatus> = new Map();
 
@@ -228,6 +220,7 @@ export class App extends LitElement {
   readonly #sources = new Answers<Source[]>(() => this.requestUpdate());
   readonly #contents = new Answers<Contents>(() => this.requestUpdate());
   readonly #comparisons = new Comparisons(() => this.requestUpdate());
+  readonly #exports = new Exports(() => this.requestUpdate());
 
   @query("ckptmeta-list") private list!: CheckpointList | null;
   @query(".right") private right!: HTMLElement | null;
@@ -330,7 +323,7 @@ export class App extends LitElement {
       .plan=${plan}
       .verdict=${this.#verdicts.get(key)}
       .ranking=${this.findRanking(checkpoint)}
-      .export=${this.#exports.get(checkpoint.id) ?? null}
+      .export=${this.#exports.get(checkpoint.id)}
       .graphs=${listed.graphs}
       .graph=${graph}
       .graphProblem=${opened?.running ? null : (opened?.problem ?? null)}
@@ -344,8 +337,8 @@ export class App extends LitElement {
       @take-builder=${(event: CustomEvent<Taken>) => this.takeBuilder(checkpoint, event.detail)}
       @close-which=${() => this.closeRanking(checkpoint)}
       @open-graph=${(event: CustomEvent<{ newTab: boolean }>) => this.openGraphs(checkpoint, event.detail.newTab)}
-      @export=${(event: CustomEvent<ExportOptions>) => this.runExport(checkpoint, event.detail)}
-      @cancel-export=${() => this.cancelExport(checkpoint)}
+      @export=${(event: CustomEvent<ExportOptions>) => this.#exports.run({ ...plan.subject, ...event.detail })}
+      @cancel-export=${() => this.#exports.cancel(checkpoint.id)}
       @rename=${(event: CustomEvent<string[]>) => this.rename(checkpoint, event.detail)}
       @comparison=${(event: CustomEvent<Compared>) => this.#comparisons.choose(checkpoint, event.detail)}
       @compare=${() => this.#comparisons.compare(checkpoint, listed.checkpoints)}
@@ -523,38 +516,6 @@ export class App extends LitElement {
     return graphsUrl(window.location.href, parentSearch(), key);
   }
 
-  private async runExport(checkpoint: Checkpoint, options: ExportOptions): Promise<void> {
-    const { subject } = this.planOf(checkpoint);
-    const request = { ...subject, ...options };
-    const now = Date.now();
-    let current: Export = { request, startedAt: now, stepAt: now, job: null, problem: null, url: "" };
-    const show = (change: Partial<Export>) => {
-      current = { ...current, ...change };
-      this.#exports.set(checkpoint.id, current);
-      this.requestUpdate();
-    };
-    const showJob = (job: Job) => {
-      const stepAt = job.step === current.job?.step ? current.stepAt : Date.now();
-      show({ job, stepAt });
-    };
-    show({});
-    try {
-      const job = await followJob(await startExport(request), showJob, { read: readJob });
-      if (job.state !== "done" || job.result === null) return;
-      const url = fileUrl(job.id);
-      show({ url });
-      download(url, job.result.filename);
-    } catch (thrown) {
-      show({ problem: toProblem(thrown) });
-    }
-  }
-
-  private async cancelExport(checkpoint: Checkpoint): Promise<void> {
-    const job = this.#exports.get(checkpoint.id)?.job;
-    // Whoever follows the job sees what came of it; an error here means that it has ended already.
-    if (job) await cancelJob(job.id).catch(() => undefined);
-  }
-
   private readonly onKey = (event: KeyboardEvent): void => {
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.composedPath().some((target) => target instanceof Element && target.matches("input, select, textarea"));
@@ -575,14 +536,4 @@ function parentSearch(): string {
   } catch {
     return "";
   }
-}
-
-// The browser's own download: the file never passes through this page's memory.
-function download(url: string, filename: string): void {
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = filename;
-  document.body.append(link);
-  link.click();
-  link.remove();
 }

@@ -16,12 +16,13 @@ import type {
 } from "../api";
 import type { Choice, Plan } from "../choice";
 import type { Comparison } from "../comparisons";
+import { type Export, isRunning } from "../exports";
 import { base } from "../styles";
 import "./checkpoint-facts";
 import "./compare-form";
 import "./contents-tree";
 import "./empty-note";
-import { type Export, isRunning } from "./export-view";
+import "./export-view";
 import "./graph-view";
 import "./rebuild-form";
 import "./verdict-view";

@@ -1,27 +1,11 @@
 import { css, html, LitElement, nothing } from "lit";
 import { customElement, property } from "lit/decorators.js";
-import type { Check, ExportRequest, Job, Problem } from "../api";
+import type { Check, Job } from "../api";
+import type { Export } from "../exports";
 import { formatBytes, formatDifference, formatExactBytes, formatSeconds } from "../format";
 import { base } from "../styles";
 import "./elapsed";
 import "./problem-note";
-
-/** One export as far as it is known. */
-export interface Export {
-  request: ExportRequest;
-  startedAt: number;
-  /** null until the server has taken it on. */
-  job: Job | null;
-  /** When the step that runs was first seen, in milliseconds since the epoch. */
-  stepAt: number;
-  problem: Problem | null;
-  /** Where the finished file can be had. */
-  url: string;
-}
-
-export function isRunning({ job, problem }: Export): boolean {
-  return problem === null && (job === null || job.state === "running");
-}
 
 /**
  * The progress of an export, and what came of it.

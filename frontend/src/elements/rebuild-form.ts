@@ -398,7 +398,8 @@ export class RebuildForm extends LitElement {
         data-testid="add-rename"
         autocomplete="off"
         spellcheck="false"
-        placeholder="Renamed since? FROM=TO, the checkpoint's name first"
+        placeholder="Renamed since? FROM=TO"
+        title="What the checkpoint calls FROM is what the model calls TO, such as net=tower/model_v1"
         @keydown=${this.onRenameKey}
         @change=${(event: Event) => this.addRename(event.target as HTMLInputElement)}
       />

@@ -2,7 +2,7 @@ import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property } from "lit/decorators.js";
 import type { KeyRow, MismatchRow, Verdict, VariableRow, VerdictStatus } from "../api";
 import type { Answer } from "../answers";
-import { formatCount, formatShape, formatTime } from "../format";
+import { formatCount, formatKey, formatShape, formatTime } from "../format";
 import { base } from "../styles";
 import "./capped-table";
 import "./copy-button";
@@ -167,7 +167,7 @@ export class VerdictView extends LitElement {
         ["Variable", "Closest key", "Shape", "Dtype"],
         verdict.missing.map(({ name, shape, dtype, closest }: VariableRow) => [
           name,
-          closest ?? "",
+          formatKey(closest ?? ""),
           formatShape(shape),
           dtype,
         ]),
@@ -178,7 +178,7 @@ export class VerdictView extends LitElement {
         "unexpected",
         "In the model's part of the checkpoint, and unknown to the model.",
         ["Key", "Closest variable", "Shape", "Dtype"],
-        verdict.unexpected.map(({ key, shape, dtype, closest }) => [key, closest ?? "", formatShape(shape), dtype]),
+        verdict.unexpected.map(({ key, shape, dtype, closest }) => [formatKey(key), closest ?? "", formatShape(shape), dtype]),
         2,
       )}
       ${verdict.notes.length > 0
@@ -255,7 +255,7 @@ export class VerdictView extends LitElement {
       testid,
       "Held by both, and they do not fit.",
       ["Variable", "Key", "Model", "Checkpoint"],
-      rows.map(({ name, key, model, checkpoint }) => [name, key, formatShape(model), formatShape(checkpoint)]),
+      rows.map(({ name, key, model, checkpoint }) => [name, formatKey(key), formatShape(model), formatShape(checkpoint)]),
       2,
     );
   }
@@ -278,5 +278,5 @@ export class VerdictView extends LitElement {
 }
 
 function keyCells(rows: readonly KeyRow[]): string[][] {
-  return rows.map(({ key, shape, dtype }) => [key, formatShape(shape), dtype]);
+  return rows.map(({ key, shape, dtype }) => [formatKey(key), formatShape(shape), dtype]);
 }
