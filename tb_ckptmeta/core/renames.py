@@ -7,7 +7,7 @@ the model's root (`encoder/dense/_kernel`), an array's path in a Keras file. As 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -67,9 +67,9 @@ def parse_renames(texts: Iterable[str]) -> tuple[Rename, ...]:
         CkptMetaError: BAD_REQUEST, also where two rules rename the same thing.
     """
     renames = tuple(dict.fromkeys(parse_rename(text) for text in texts))
-    sources = [(r.source, r.anchored) for r in renames]
+    sources = Counter((r.source, r.anchored) for r in renames)
     for rename in renames:
-        if sources.count((rename.source, rename.anchored)) > 1:
+        if sources[rename.source, rename.anchored] > 1:
             raise CkptMetaError(
                 Code.BAD_REQUEST, f"Two renames give {rename.describe_source()} another name. Say it once."
             )
