@@ -152,3 +152,10 @@ def test_find_leftovers_leaves_bookkeeping_out() -> None:
     left = find_leftovers(rebuilt, contents, compare(rebuilt, contents))
     assert ["/".join(leftover.path) for leftover in left.saved] == ["encoder/_kernel", "encoder/bias"]
     assert ["/".join(leftover.path) for leftover in left.model] == ["enc/_kernel", "enc/bias"]
+
+
+def test_compare_under_a_rename_gives_no_key_to_two_variables() -> None:
+    rebuilt, contents = named({"dense/kernel": (3, 3), "dense_1/kernel": (3, 3)})
+    found = compare(rebuilt, contents, [Rename(("dense",), ("dense_1",))])
+    assert found.status != MATCH
+    assert (found.binding, [row["name"] for row in found.missing]) == ({1: "dense/kernel"}, ["dense/kernel"])
