@@ -60,6 +60,14 @@ def parse_rename(text: str) -> Rename:
     return rename
 
 
+def can_be_written(rename: Rename) -> bool:
+    """Tell whether a rule reads back as what it is: a part with `=` or a slash in it, a dict's key say, does not."""
+    try:
+        return parse_rename(str(rename)) == rename
+    except CkptMetaError:
+        return False
+
+
 def parse_renames(texts: Iterable[str]) -> tuple[Rename, ...]:
     """Read several rules, which apply together: none sees what another has made.
 

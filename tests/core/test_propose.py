@@ -159,3 +159,10 @@ def test_compare_under_a_rename_gives_no_key_to_two_variables() -> None:
     found = compare(rebuilt, contents, [Rename(("dense",), ("dense_1",))])
     assert found.status != MATCH
     assert (found.binding, [row["name"] for row in found.missing]) == ({1: "dense/kernel"}, ["dense/kernel"])
+
+
+@pytest.mark.parametrize(("saved", "model"), [("x=1", "y"), ("a/b", "y"), ("a", "b/c"), (" a", "b"), ("a", ".")])
+def test_propose_of_what_no_rule_can_say_proposes_nothing(saved: str, model: str) -> None:
+    proposal = propose_between(Object({saved: dense(3, 4)}), Object({model: dense(3, 4)}))
+    assert rules(proposal) == []
+    assert proposal.status != MATCH
