@@ -93,12 +93,11 @@ def _compare_arrays(rebuilt: Rebuilt, contents: Contents, renames: Sequence[Rena
 
 
 def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str], renames: Sequence[Rename]) -> Comparison:
-    keys = {key: key for key in contents.tensors}
     renaming = Renaming(renames)
-    for key in contents.tensors if renames else ():
-        renamed = "/".join(renaming.apply(tuple(key.split("/")))[0])
-        if renamed != key:  # what is called so already gives way
-            keys[renamed] = key
+    called = {key: "/".join(renaming.apply(tuple(key.split("/")))[0]) if renames else key for key in contents.tensors}
+    # What is renamed is no longer there under its own name, and what is called so already gives way.
+    keys = {key: key for key, renamed in called.items() if renamed == key}
+    keys.update((renamed, key) for key, renamed in called.items() if renamed != key)
     binding: dict[int, str] = {}
     for index, variable in enumerate(rebuilt.variables):
         if variable.name in keys:

@@ -29,7 +29,7 @@ from tb_ckptmeta.core.leftovers import (
 )
 from tb_ckptmeta.core.legacy import is_older
 from tb_ckptmeta.core.rebuilt import Rebuilt
-from tb_ckptmeta.core.renames import Path, Rename, Renaming
+from tb_ckptmeta.core.renames import Path, Rename, Renaming, can_be_written
 from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.core.walk import agrees
 
@@ -67,7 +67,7 @@ def propose_renames(
     def accept(rules: Iterable[Rename]) -> bool:
         nonlocal best, left
         taken = {rule.source for rule in (*applied, *proposed)}
-        new = [rule for rule in dict.fromkeys(rules) if rule.source not in taken]
+        new = [rule for rule in dict.fromkeys(rules) if rule.source not in taken and can_be_written(rule)]
         trial = compare(rebuilt, contents, [*applied, *proposed, *new]) if new else best
         if trial.bound <= best.bound:
             return False

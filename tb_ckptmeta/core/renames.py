@@ -7,7 +7,7 @@ the model's root (`encoder/dense/_kernel`), an array's path in a Keras file. As 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +60,14 @@ def parse_rename(text: str) -> Rename:
     return rename
 
 
+def can_be_written(rename: Rename) -> bool:
+    """Tell whether a rule reads back as what it is: a part with `=` or a slash in it, a dict's key say, does not."""
+    try:
+        return parse_rename(str(rename)) == rename
+    except CkptMetaError:
+        return False
+
+
 def parse_renames(texts: Iterable[str]) -> tuple[Rename, ...]:
     """Read several rules, which apply together: none sees what another has made.
 
@@ -67,9 +75,9 @@ def parse_renames(texts: Iterable[str]) -> tuple[Rename, ...]:
         CkptMetaError: BAD_REQUEST, also where two rules rename the same thing.
     """
     renames = tuple(dict.fromkeys(parse_rename(text) for text in texts))
-    sources = [(r.source, r.anchored) for r in renames]
+    sources = Counter((r.source, r.anchored) for r in renames)
     for rename in renames:
-        if sources.count((rename.source, rename.anchored)) > 1:
+        if sources[rename.source, rename.anchored] > 1:
             raise CkptMetaError(
                 Code.BAD_REQUEST, f"Two renames give {rename.describe_source()} another name. Say it once."
             )

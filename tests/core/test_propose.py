@@ -152,3 +152,17 @@ def test_find_leftovers_leaves_bookkeeping_out() -> None:
     left = find_leftovers(rebuilt, contents, compare(rebuilt, contents))
     assert ["/".join(leftover.path) for leftover in left.saved] == ["encoder/_kernel", "encoder/bias"]
     assert ["/".join(leftover.path) for leftover in left.model] == ["enc/_kernel", "enc/bias"]
+
+
+def test_compare_under_a_rename_gives_no_key_to_two_variables() -> None:
+    rebuilt, contents = named({"dense/kernel": (3, 3), "dense_1/kernel": (3, 3)})
+    found = compare(rebuilt, contents, [Rename(("dense",), ("dense_1",))])
+    assert found.status != MATCH
+    assert (found.binding, [row["name"] for row in found.missing]) == ({1: "dense/kernel"}, ["dense/kernel"])
+
+
+@pytest.mark.parametrize(("saved", "model"), [("x=1", "y"), ("a/b", "y"), ("a", "b/c"), (" a", "b"), ("a", ".")])
+def test_propose_of_what_no_rule_can_say_proposes_nothing(saved: str, model: str) -> None:
+    proposal = propose_between(Object({saved: dense(3, 4)}), Object({model: dense(3, 4)}))
+    assert rules(proposal) == []
+    assert proposal.status != MATCH

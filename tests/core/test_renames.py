@@ -70,3 +70,8 @@ def test_rename_that_is_not_used_changes_nothing(
     renamed, used = Renaming([rename]).apply(path)
     if not used:
         assert renamed == path
+
+
+def test_parse_renames_finds_the_one_that_is_given_twice_among_many() -> None:
+    with pytest.raises(CkptMetaError, match="Two renames give a7 another name"):
+        parse_renames([*(f"a{number}=b" for number in range(5_000)), "a7=c"])
