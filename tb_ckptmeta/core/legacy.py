@@ -102,9 +102,12 @@ class _Weighted:
             assert self._rebuilt.objects is not None
             nodes = self._rebuilt.objects.nodes
             children = nodes[model_node].children
-            holder = nodes[children["_functional"]].children if "_functional" in children else children
-            layers = nodes[holder["_operations"]].children if "_operations" in holder else {}
-            ordered = [layers[name] for name in sorted((n for n in layers if n.isdigit()), key=int)]
+            holder = children.get("_functional", model_node)
+            listed = nodes[holder].children.get("_operations")
+            layers = {} if listed is None else nodes[listed].children
+            ordered = self._rebuilt.older_orders.get(holder) or [
+                layers[name] for name in sorted((n for n in layers if n.isdigit()), key=int)
+            ]
             self._lists[model_node] = [layer for layer in ordered if self._holds_variable(layer)]
         return self._lists[model_node]
 

@@ -6,6 +6,16 @@ from mismatch import Mismatch, builder
 
 ACROSS = [
     Mismatch(
+        "across_keywords",
+        "across",
+        keras="legacy",
+        was=builder("keywords"),
+        now=builder("keywords"),
+        summary="match: 12 of 12 variables bound",
+        bookkeeping=1,
+        says="mapped by the order of the layers",
+    ),
+    Mismatch(
         "across_sequential",
         "across",
         keras="legacy",
