@@ -37,6 +37,8 @@ def find_keras(contents: Contents) -> str | None:
     if contents.objects is None:
         return contents.keras
     edges = {name for node in contents.objects.nodes for name in node.children}
+    if any(_WEIGHTED.fullmatch(edge) for edge in edges):  # a model's own attribute may be called `_layers` in either
+        return LEGACY
     if edges & _KERAS_3_EDGES:
         return KERAS_3
     if "kernel" in edges or any(e.startswith(_LEGACY_EDGES) for e in edges):
