@@ -13,7 +13,7 @@ ACROSS = [
         now=builder("keywords"),
         summary="match: 12 of 12 variables bound",
         bookkeeping=1,
-        says="mapped by the order of the layers",
+        says="What the layers compute is not compared: hard_sigmoid",
     ),
     Mismatch(
         "across_sequential",
