@@ -44,7 +44,8 @@ def align_lists(rebuilt: Rebuilt, contents: Contents, found: Comparison) -> list
     paths = _find_walked(found.nodes, model)
     rules = []
     for node, model_node in found.nodes.items():
-        ours, theirs = _list_layers(model, model_node, hold_model), _list_layers(saved, node, hold_saved)
+        ours = _list_layers(model, model_node, hold_model)
+        theirs = _list_layers(saved, node, hold_saved) if ours else {}
         for stem in ours.keys() & theirs.keys():
             for source, target in _align(theirs[stem], ours[stem]):
                 if model_node in paths:
@@ -74,16 +75,17 @@ def _list_layers(
     for name, child in graph.nodes[node].children.items():
         place = _PLACE.fullmatch(name)
         if place is not None:
-            held = _describe(graph, child, hold)
+            held = _describe(graph, child, hold, node)
             if held:
                 found[place[1] or ""].append((int(place[2]), (name, held)))
     return {stem: [layer for _, layer in sorted(layers)] for stem, layers in found.items()}
 
 
 def _describe(
-    graph: ObjectGraph, start: int, hold: Callable[[int], tuple[tuple[int | None, ...] | None, str] | None]
+    graph: ObjectGraph, start: int, hold: Callable[[int], tuple[tuple[int | None, ...] | None, str] | None], above: int
 ) -> frozenset[tuple[Path, tuple[int | None, ...] | None, str]]:
-    seen = {start}
+    """Return what a layer holds, but for what it reaches through the object `above` that lists it."""
+    seen = {start, above}
     queue: list[tuple[int, Path]] = [(start, ())]
     held = []
     for node, path in queue:

@@ -137,7 +137,8 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, r
 ACROSS_KERAS = (
     "The checkpoint is of Keras 2 (tf_keras) and the model of Keras 3: it was mapped by the order of the layers that "
     "have weights, and by attributes that changed their names. TensorFlow's own restore does not do so: it would "
-    "restore next to nothing, and say nothing."
+    "restore next to nothing, and say nothing. What the layers compute is not compared: hard_sigmoid, the "
+    "default inside a ConvLSTM of Keras 2, is another function in Keras 3."
 )
 
 

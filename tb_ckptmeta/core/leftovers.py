@@ -21,6 +21,8 @@ Kind = tuple[tuple[int | None, ...] | None, str]
 _MOST_COMPARED = 50
 """How many candidates with a name in common are looked at."""
 _MOST_ALIKE = 8
+_DEEPEST = 200
+"""How long a path can be. A crafted object graph is one long chain, whose paths would take its length squared."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _find_paths(graph: ObjectGraph, start: int, without: Collection[int]) -> dic
     queue = [start]
     for node in queue:
         for name, child in graph.nodes[node].children.items():
-            if child not in paths and child not in without:
+            if child not in paths and child not in without and len(paths[node]) < _DEEPEST:
                 paths[child] = (*paths[node], name)
                 queue.append(child)
     return paths

@@ -37,6 +37,8 @@ def find_keras(contents: Contents) -> str | None:
     if contents.objects is None:
         return contents.keras
     edges = {name for node in contents.objects.nodes for name in node.children}
+    if any(_WEIGHTED.fullmatch(edge) for edge in edges):  # a model's own attribute may be called `_layers` in either
+        return LEGACY
     if edges & _KERAS_3_EDGES:
         return KERAS_3
     if "kernel" in edges or any(e.startswith(_LEGACY_EDGES) for e in edges):
@@ -102,9 +104,12 @@ class _Weighted:
             assert self._rebuilt.objects is not None
             nodes = self._rebuilt.objects.nodes
             children = nodes[model_node].children
-            holder = nodes[children["_functional"]].children if "_functional" in children else children
-            layers = nodes[holder["_operations"]].children if "_operations" in holder else {}
-            ordered = [layers[name] for name in sorted((n for n in layers if n.isdigit()), key=int)]
+            holder = children.get("_functional", model_node)
+            listed = nodes[holder].children.get("_operations")
+            layers = {} if listed is None else nodes[listed].children
+            ordered = self._rebuilt.older_orders.get(holder) or [
+                layers[name] for name in sorted((n for n in layers if n.isdigit()), key=int)
+            ]
             self._lists[model_node] = [layer for layer in ordered if self._holds_variable(layer)]
         return self._lists[model_node]
 

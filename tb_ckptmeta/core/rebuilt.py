@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -39,6 +39,8 @@ class Rebuilt:
     among them. A Keras `Model.export` saves this list, and not the model.
     `loads`: (index into `variables`, path) for each array of a Keras file that Keras loads; None for a variable that
     is not among them.
+    `older_orders`: node of `objects` -> its layers, as nodes, in the order that Keras 2 gives them, where that is
+    another.
     `frozen`: what a Keras model does not train although it was created trainable, as indices into `variables`.
     `configured`: the model comes from the configuration in a Keras file, and not from a builder.
     `config`: a Keras model's configuration, as its `to_json` has it, or None.
@@ -59,6 +61,7 @@ class Rebuilt:
     untracked: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
     frozen: tuple[int, ...] = ()
     configured: bool = False
+    older_orders: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -75,6 +78,7 @@ class Rebuilt:
             "untracked": [[node, dict(edges)] for node, edges in self.untracked.items()],
             "frozen": list(self.frozen),
             "configured": self.configured,
+            "older_orders": [[node, list(order)] for node, order in self.older_orders.items()],
         }
 
     @classmethod
@@ -99,4 +103,5 @@ class Rebuilt:
             dict(value["untracked"]),
             tuple(value["frozen"]),
             value["configured"],
+            dict(value["older_orders"]),
         )

@@ -206,6 +206,37 @@ def _holds_layers(value: Any, depth: int = 3) -> bool:
     return find_flavour(value) is not None or isinstance(value, (sys.modules["keras"].Variable, tf.Variable))
 
 
+def find_older_order(model: Any) -> list[Any]:
+    """Return the layers of a Functional model of Keras 3 in the order that Keras 2 gives them, where that is another.
+
+    Layers of one depth are ordered by the arguments that lead to them. Keras 2 takes a call's first parameter and then
+    the keyword arguments as they were written (tf_keras/src/engine/node.py), Keras 3 sorts these by their names
+    (keras/src/ops/symbolic_arguments.py).
+    """
+    if find_flavour(model) != KERAS_3 or not hasattr(model, "_operations_by_depth"):
+        return []
+    from keras.src.ops.function import map_graph
+
+    keras = sys.modules["keras"]
+    kept = []
+    try:
+        for operation in model._operations:
+            for node in operation._inbound_nodes:
+                given = node.arguments
+                if len(given.kwargs) > 1:
+                    kept.append((given, given.keras_tensors))
+                    first = next(iter(inspect.signature(operation.call).parameters), None)
+                    keyed = sorted(given.kwargs, key=lambda name, first=first: name != first)  # type: ignore[misc]
+                    values = [*given.args, *(given.kwargs[name] for name in keyed)]
+                    flat = [part for value in values for part in keras.tree.flatten(value)]
+                    given.keras_tensors = [part for part in flat if isinstance(part, keras.KerasTensor)]
+        layers: list[Any] = map_graph(model.inputs, model.outputs)[2] if kept else []
+    finally:
+        for given, tensors in kept:
+            given.keras_tensors = tensors
+    return layers if layers != model._operations else []
+
+
 def list_layers(model: Any) -> list[Any]:
     """Return a Keras model and every layer below it."""
     flatten = getattr(model, "_flatten_layers", None)

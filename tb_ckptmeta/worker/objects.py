@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tb_ckptmeta.core.contents import ObjectGraph, ObjectNode
-from tb_ckptmeta.worker.keras_private import find_untracked
+from tb_ckptmeta.worker.keras_private import find_older_order, find_untracked
 from tb_ckptmeta.worker.tensorflow_private import find_variable, get_children, is_resource, is_trackable
 
 
@@ -16,7 +16,8 @@ class ModelObjects:
     """The objects of a model.
 
     `variables`: every resource variable once, nearest to the root first, with the path that leads to it.
-    `owners`: node of `graph` -> index into `variables`. `resources`: the tables. `untracked`: as `Rebuilt` has it.
+    `owners`: node of `graph` -> index into `variables`. `resources`: the tables. `untracked`,
+    `older_orders`: as `Rebuilt` has them.
     """
 
     graph: ObjectGraph
@@ -24,6 +25,7 @@ class ModelObjects:
     owners: dict[int, int]
     resources: list[Any]
     untracked: dict[int, dict[str, int]]
+    older_orders: dict[int, list[int]]
 
 
 def walk_objects(root: Any) -> ModelObjects:
@@ -31,7 +33,7 @@ def walk_objects(root: Any) -> ModelObjects:
 
     `variables` holds (path, the object of that path, the resource variable behind it).
     """
-    found = ModelObjects(ObjectGraph(()), [], {}, [], {})
+    found = ModelObjects(ObjectGraph(()), [], {}, [], {}, {})
     ids: dict[int, int] = {id(root): 0}
     queue: list[tuple[tuple[str, ...], Any]] = [((), root)]
     nodes: list[ObjectNode] = []
@@ -65,6 +67,10 @@ def walk_objects(root: Any) -> ModelObjects:
             if edges:
                 found.untracked[looked] = edges
             looked += 1
+    for node, (_, trackable) in enumerate(queue):
+        order = find_older_order(trackable)
+        if order:
+            found.older_orders[node] = [ids[id(layer)] for layer in order if id(layer) in ids]
     return replace(found, graph=ObjectGraph(tuple(nodes)))
 
 

@@ -128,6 +128,7 @@ def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps
         loads,
         objects.untracked,
         find_frozen(forward, built.root),
+        older_orders=objects.older_orders,
     )
 
     def make_flat(comparison: Comparison | None) -> Flat:

@@ -83,6 +83,7 @@ def _run_eagerly(
         listed=find_listed(forward, listed),
         loads=loads,
         untracked=objects.untracked,
+        older_orders=objects.older_orders,
     )
     comparison = compare(rebuilt, contents, parse_renames(job.source.renames))
     steps.begin("restoring with TensorFlow")

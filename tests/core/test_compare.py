@@ -12,6 +12,7 @@ from objects_by_hand import VALUE, Object, bound_keys, dense, keys, mlp, names, 
 
 from tb_ckptmeta.core.compare import compare
 from tb_ckptmeta.core.contents import Contents, ObjectGraph, ObjectNode, StoredTensor
+from tb_ckptmeta.core.legacy import KERAS_3, LEGACY, find_keras
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, PARTIAL
 
@@ -654,3 +655,9 @@ def test_compare_with_an_export_passes_over_what_the_list_has_and_no_graph_reads
 
 def names_of(model: Rebuilt) -> list[str]:
     return [v.name for v in model.variables]
+
+
+def test_find_keras_goes_by_what_no_attribute_can_be_called() -> None:
+    layer = node(_layers=node(**{"0": node(kernel=variable(3, 3))}), _kernel=variable(3, 3))
+    assert find_keras(save(Object({"layer_with_weights-0": layer}))) == LEGACY
+    assert find_keras(save(Object({"_operations": layer}))) == KERAS_3

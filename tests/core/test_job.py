@@ -150,6 +150,8 @@ def test_contents_over_the_wire_is_the_same(contents: Contents) -> None:
         st.lists(st.tuples(INDEX, TEXT), max_size=3).map(tuple),
         st.dictionaries(st.integers(0, 100), st.dictionaries(TEXT, st.integers(0, 9), max_size=2), max_size=3),
         st.lists(st.integers(0, 3), max_size=3).map(tuple),
+        st.booleans(),
+        st.dictionaries(st.integers(0, 100), st.lists(st.integers(0, 9), max_size=2), max_size=2),
     )
 )
 def test_rebuilt_over_the_wire_is_the_same(rebuilt: Rebuilt) -> None:

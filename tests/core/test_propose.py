@@ -166,3 +166,13 @@ def test_propose_of_what_no_rule_can_say_proposes_nothing(saved: str, model: str
     proposal = propose_between(Object({saved: dense(3, 4)}), Object({model: dense(3, 4)}))
     assert rules(proposal) == []
     assert proposal.status != MATCH
+
+
+def test_find_leftovers_leaves_what_lies_absurdly_deep_without_a_path() -> None:
+    deep = variable(3, 3)
+    for _ in range(1_000):
+        deep = node(next=deep)
+    rebuilt, contents = rebuild(node(w=variable(3, 3))), save(deep)
+    found = compare(rebuilt, contents)
+    assert len(found.unexpected) == 1
+    assert find_leftovers(rebuilt, contents, found).saved == []

@@ -74,6 +74,13 @@ def attention():
     return tf.keras.Model(x, y)
 
 
+@across("keywords")
+def keywords():
+    x = tf.keras.Input((5, 8))
+    value, key = layers.Dense(8)(x), layers.Dense(8)(x)
+    return tf.keras.Model(x, layers.MultiHeadAttention(2, 4)(query=x, value=value, key=key))
+
+
 @across("normalizations")
 def normalizations():
     x = y = tf.keras.Input((5, 8))

@@ -6,6 +6,16 @@ from mismatch import Mismatch, builder
 
 ACROSS = [
     Mismatch(
+        "across_keywords",
+        "across",
+        keras="legacy",
+        was=builder("keywords"),
+        now=builder("keywords"),
+        summary="match: 12 of 12 variables bound",
+        bookkeeping=1,
+        says="What the layers compute is not compared: hard_sigmoid",
+    ),
+    Mismatch(
         "across_sequential",
         "across",
         keras="legacy",
