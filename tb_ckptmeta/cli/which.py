@@ -35,7 +35,7 @@ def rank_builders(options: argparse.Namespace) -> int:
 
 def _print(ranking: Ranking, options: argparse.Namespace) -> None:
     print_table(
-        ("BUILDER", "VERDICT", "BOUND", "MISSING", "UNEXPECTED", "DIFFERENT", "ARGUMENTS"),
+        ("BUILDER", "VERDICT", "BOUND", "MISSING", "UNEXPECTED", "OTHER SHAPE", "ARGUMENTS"),
         [_make_row(c) for c in ranking.candidates],
     )
     for candidate in ranking.candidates:

@@ -107,7 +107,10 @@ def _compare_names(rebuilt: Rebuilt, contents: Contents, notes: list[str], renam
     kept = [k for k in left if bookkeeping.is_name_bookkeeping(k, contents.tensors[k].shape, shapes)]
     # What the renames put another key in the place of, such as the weights beside their averages.
     displaced = {rebuilt.variables[i].name for i, key in binding.items() if rebuilt.variables[i].name != key}
-    kept += [k for k in left if k in displaced and k not in kept]
+    gone = [k for k in left if k in displaced and k not in kept]
+    if gone:
+        notes = [*notes, f"{len(gone)} key(s) gave way to what was renamed to their names: {_some(gone)}"]
+    kept += gone
     found = _conclude(rebuilt, contents, binding, _without(left, kept), kept, notes, None)
     return replace(found, mapped=bool(renames))
 

@@ -37,6 +37,7 @@ _MOST_ROUNDS = 4
 _MOST_PAIRS = 2_500
 """How many pairs of one shape vote; where there are more, each key votes with the variables most like it."""
 _MOST_RIVALS = 6
+_MOST_AMBIGUOUS = 100
 
 Rules = tuple[Rename, ...]
 _NUMBER = re.compile(r"\d+|layer_with_weights-\d+")
@@ -163,7 +164,7 @@ def _elect(votes: dict[Rules, list[tuple[Leftover, Leftover]]]) -> _Ballot:
         }
         for sources, rivals in open_.items()
     ]
-    return _Ballot(elected, ambiguous)
+    return _Ballot(elected, ambiguous[:_MOST_AMBIGUOUS])
 
 
 def _rank(rival: tuple[float, Rules, int]) -> tuple[float, list[str]]:

@@ -17,6 +17,9 @@ from tb_ckptmeta.core.walk import Pairs
 
 Path = tuple[str, ...]
 
+MOST_RENAMES = 1000
+"""How many rules apply at a time: nobody reviews more."""
+
 NOTHING = "."
 """How a rule writes no segments: `.=tower` puts the whole checkpoint below `tower`, `tower=.` leaves `tower` out."""
 
@@ -75,6 +78,10 @@ def parse_renames(texts: Iterable[str]) -> tuple[Rename, ...]:
         CkptMetaError: BAD_REQUEST, also where two rules rename the same thing.
     """
     renames = tuple(dict.fromkeys(parse_rename(text) for text in texts))
+    if len(renames) > MOST_RENAMES:
+        raise CkptMetaError(
+            Code.BAD_REQUEST, f"{len(renames)} renames are too many; at most {MOST_RENAMES} apply at a time."
+        )
     sources = Counter((r.source, r.anchored) for r in renames)
     for rename in renames:
         if sources[rename.source, rename.anchored] > 1:

@@ -206,31 +206,65 @@ def _holds_layers(value: Any, depth: int = 3) -> bool:
     return find_flavour(value) is not None or isinstance(value, (sys.modules["keras"].Variable, tf.Variable))
 
 
+def find_moved_order_names() -> list[str]:
+    """Return the private names of Keras 3's order of layers that the installed one does not have (any more)."""
+    try:
+        from keras.src.ops import function
+    except ImportError:
+        return ["keras.src.ops.function"]
+    if not hasattr(function, "map_graph"):
+        return ["keras.src.ops.function.map_graph"]
+    keras = sys.modules["keras"]
+    x = keras.Input((1,))
+    model = keras.Model(x, keras.layers.Identity()(x))
+    names = {
+        "keras.Model": (model, ("_operations", "_operations_by_depth")),
+        "keras.Layer": (model.layers[-1], ("_inbound_nodes",)),
+    }
+    moved = [f"{kind}.{name}" for kind, (value, own) in names.items() for name in own if not hasattr(value, name)]
+    arguments = None if moved else getattr(model.layers[-1]._inbound_nodes[0], "arguments", None)
+    own = () if moved else ("args", "kwargs", "keras_tensors")
+    return [*moved, *(f"keras.Layer._inbound_nodes.arguments.{n}" for n in own if not hasattr(arguments, n))]
+
+
 def find_older_order(model: Any) -> list[Any]:
     """Return the layers of a Functional model of Keras 3 in the order that Keras 2 gives them, where that is another.
 
     Layers of one depth are ordered by the arguments that lead to them. Keras 2 takes a call's first parameter and then
     the keyword arguments as they were written (tf_keras/src/engine/node.py), Keras 3 sorts these by their names
     (keras/src/ops/symbolic_arguments.py).
+
+    Raises:
+        CkptMetaError: PRIVATE_API_MOVED, where the order may be another and cannot be told.
     """
     if find_flavour(model) != KERAS_3 or not hasattr(model, "_operations_by_depth"):
         return []
+    calls = [
+        (operation, node.arguments)
+        for operation in getattr(model, "_operations", ())
+        for node in getattr(operation, "_inbound_nodes", ())
+        if len(getattr(getattr(node, "arguments", None), "kwargs", ())) > 1
+    ]
+    if not calls:
+        return []
+    if moved := find_moved_order_names():
+        raise CkptMetaError(
+            Code.PRIVATE_API_MOVED,
+            f"This Keras has moved what the order of layers is read from: {', '.join(moved)}. Update tb_ckptmeta.",
+        )
     from keras.src.ops.function import map_graph
 
     keras = sys.modules["keras"]
     kept = []
     try:
-        for operation in model._operations:
-            for node in operation._inbound_nodes:
-                given = node.arguments
-                if len(given.kwargs) > 1:
-                    kept.append((given, given.keras_tensors))
-                    first = next(iter(inspect.signature(operation.call).parameters), None)
-                    keyed = sorted(given.kwargs, key=lambda name, first=first: name != first)  # type: ignore[misc]
-                    values = [*given.args, *(given.kwargs[name] for name in keyed)]
-                    flat = [part for value in values for part in keras.tree.flatten(value)]
-                    given.keras_tensors = [part for part in flat if isinstance(part, keras.KerasTensor)]
-        layers: list[Any] = map_graph(model.inputs, model.outputs)[2] if kept else []
+        for operation, given in calls:
+            kept.append((given, given.keras_tensors))
+            first = next(iter(inspect.signature(operation.call).parameters), None)
+            keyed = sorted(given.kwargs, key=lambda name, first=first: name != first)  # type: ignore[misc]
+            values = [*given.args, *(given.kwargs[name] for name in keyed)]
+            flat = [part for value in values for part in keras.tree.flatten(value)]
+            given.keras_tensors = [part for part in flat if isinstance(part, keras.KerasTensor)]
+        layers: list[Any] = map_graph(model.inputs, model.outputs)[2]
     finally:
         for given, tensors in kept:
             given.keras_tensors = tensors

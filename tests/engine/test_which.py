@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reading import QUIET
+from reading import COMPARABLE
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.verdict import MATCH
@@ -23,7 +23,7 @@ from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 def runs(tmp_path_factory: pytest.TempPathFactory, sample: Callable[[str], Path]) -> Path:
     folder = tmp_path_factory.mktemp("solvable")
     command = [sys.executable, str(sample("save_solvable")), str(folder)]
-    ended = subprocess.run(command, env={**os.environ, **QUIET}, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, env={**os.environ, **COMPARABLE}, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return folder
 

@@ -45,6 +45,35 @@ except CkptMetaError as error:
 """
 
 
+ORDER = """
+import os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import keras
+from tb_ckptmeta.worker import keras_private
+from tb_ckptmeta.core.errors import CkptMetaError
+x = keras.Input((5, 8))
+y = keras.layers.MultiHeadAttention(2, 3)(x, value=keras.layers.Dense(6)(x), key=keras.layers.Dense(6)(x))
+model, plain = keras.Model(x, y), keras.Model(x, keras.layers.Dense(6)(x))
+print(keras_private.find_moved_order_names(), keras_private.find_older_order(model) != [])
+from keras.src.ops import function
+del function.map_graph
+print(keras_private.find_moved_order_names(), keras_private.find_older_order(plain))
+try:
+    keras_private.find_older_order(model)
+except CkptMetaError as error:
+    print(error.code.value, "map_graph" in error.message)
+"""
+
+
+def test_private_names_of_the_order_of_layers_are_there_and_missed_where_it_matters_alone() -> None:
+    ended = subprocess.run([sys.executable, "-c", ORDER], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == [
+        "[] True",
+        "['keras.src.ops.function.map_graph'] []",
+        "private_api_moved True",
+    ]
+
+
 def test_private_names_are_there_and_a_moved_one_is_named() -> None:
     ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines() == [
