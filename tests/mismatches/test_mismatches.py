@@ -16,11 +16,14 @@ from tb_ckptmeta.core.verdict import MATCH
 
 @pytest.fixture(scope="module")
 def diagnoses(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Diagnosis]:
+    # Made here and not in the threads: the first to ask makes the session's folder anew, and takes away what is there.
+    places = {keras: tmp_path_factory.mktemp(f"mismatches-{keras}") for keras in ("3", "legacy")}
+
     def run(keras: str) -> dict[str, Diagnosis]:
-        return diagnose([row for row in ROWS if row.keras == keras], tmp_path_factory.mktemp(f"mismatches-{keras}"))
+        return diagnose([row for row in ROWS if row.keras == keras], places[keras])
 
     with ThreadPoolExecutor(2) as pool:
-        return {id: found for part in pool.map(run, ("3", "legacy")) for id, found in part.items()}
+        return {id: found for part in pool.map(run, places) for id, found in part.items()}
 
 
 def test_there_are_as_many_mismatches_as_were_asked_for() -> None:
