@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from imported import compare_import
-from playwright.sync_api import FrameLocator, Locator, Page, expect
+from playwright.sync_api import FrameLocator, Locator, Page, TimeoutError, expect
 from servers import TensorBoard, serve, wait_until
 
 pytestmark = pytest.mark.browser
@@ -41,7 +41,18 @@ def find_node(page: Page, name: str) -> Locator:
 
 def expand(page: Page, name: str) -> None:
     """Show what a scope holds. The dashboard's map may lie over the node, wherever the layout puts it."""
-    find_node(page, name).locator("> g.nodeshape > rect").first.dispatch_event("dblclick")
+    scope = find_node(page, name).locator("> g.nodeshape > rect").first
+    inside = page.locator(f'svg g.node[data-name^="{name}/"]').first
+
+    def expand_it() -> bool:
+        scope.dispatch_event("dblclick")
+        try:
+            inside.wait_for(state="attached", timeout=10_000)
+        except TimeoutError:  # a click is lost while the dashboard lays the graph out anew
+            return False
+        return True
+
+    wait_until(expand_it, f"{name} is expanded")
 
 
 def show_card(page: Page, name: str) -> Locator:
