@@ -269,7 +269,7 @@ class GraphsOverlay:
             if shown.source is not None:
                 choice = self._workspace.choose_source(checkpoint, shown.source)
             else:
-                choice = self._workspace.choose(checkpoint, shown.builder, shown.arguments)
+                choice = self._workspace.choose(checkpoint, shown.builder, shown.arguments, renames=shown.renames)
             contents = self._workspace.read(checkpoint)
             if shown.source == OBJECTS:
                 held = {"checkpoint": checkpoint.pattern_path, "source": OBJECTS, "format": contents.format}
