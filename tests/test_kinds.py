@@ -254,5 +254,5 @@ def test_export_of_partitions_in_every_format_is_right(
     )
     assert [whole["check"]["status"], partial["check"]["status"]] == ["passed", "passed"]
     assert whole["verdict"]["status"] == "match"
-    (missing,) = partial["verdict"]["missing"]
-    assert (missing["name"], missing["shape"], missing["dtype"]) == ("more/scale", [4], "float32")
+    row = {"name": "more/scale", "shape": [4], "dtype": "float32"}
+    assert partial["verdict"]["missing"] == [{**row, "path": "more/scale", "closest": None, "explained": False}]

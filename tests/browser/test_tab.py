@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from imported import compare_import
-from playwright.sync_api import FrameLocator, Locator, Page, TimeoutError, expect
+from playwright.sync_api import FrameLocator, Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from servers import TensorBoard, serve, wait_until
 
 pytestmark = pytest.mark.browser
@@ -48,7 +49,7 @@ def expand(page: Page, name: str) -> None:
         scope.dispatch_event("dblclick")
         try:
             inside.wait_for(state="attached", timeout=10_000)
-        except TimeoutError:  # a click is lost while the dashboard lays the graph out anew
+        except PlaywrightTimeoutError:  # a click is lost while the dashboard lays the graph out anew
             return False
         return True
 
