@@ -137,7 +137,7 @@ def export(
             # Why outputs differ often stands in the verdict: constants of the builder, say, which it drew at random.
             lines = [error.details, *(f"note: {note}" for note in verdict.notes)]
             raise CkptMetaError(error.code, error.message, "\n".join(line for line in lines if line)) from error
-        report = _make_report(referred, value, verdict)
+        report = _make_report(referred, value, verdict, format)
     return Exported(target, format, verdict, report, made["inputs"], made["outputs"], made["linked"])
 
 
@@ -176,7 +176,16 @@ def _take_over(referring: Path, checking: Path) -> None:
         (referring / name).rename(checking / name)
 
 
-def _make_report(referred: Mapping[str, Any], value: Mapping[str, Any], verdict: Verdict) -> CheckReport:
+# Of the formats that are run by TensorFlow, the one whose weights are constants.
+_KERNELS = (
+    "It ran without oneDNN's kernels (TF_ENABLE_ONEDNN_OPTS=0). TensorFlow uses them by default where the processor "
+    "has them, and they may put a frozen graph's outputs farther off."
+)
+
+
+def _make_report(
+    referred: Mapping[str, Any], value: Mapping[str, Any], verdict: Verdict, format: Format
+) -> CheckReport:
     notes = []
     if not referred["independent"]:
         notes.append(
@@ -184,6 +193,8 @@ def _make_report(referred: Mapping[str, Any], value: Mapping[str, Any], verdict:
         )
     if verdict.status != MATCH:
         notes.append("Variables that nothing restores were given the same values on both sides.")
+    if format.name == "frozen":
+        notes.append(_KERNELS)
     silent = value["not_compared"]
     notes += [f"Output {name!r} was not compared, but for its shape and type: {why}." for name, why in silent.items()]
     compared = set(value["outputs"]) - set(silent)
