@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+# What an earlier run has kept, or another test, must not answer for what is tested.
+os.environ["TB_CKPTMETA_CACHE"] = ""
+
 _MARK = "CKPTMETA_TEST_MARK"
 _SAMPLES = Path(__file__).with_name("samples")
 

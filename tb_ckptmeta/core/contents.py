@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,6 +127,12 @@ class Contents:
     def is_keras_file(self) -> bool:
         """Whether this is one of Keras' own files, which TensorFlow itself cannot restore."""
         return self.format in KERAS_FORMATS
+
+    @functools.cached_property
+    def structure(self) -> str:
+        """What all steps of one training have in common: a digest of everything but the fingerprint."""
+        text = json.dumps({**self.as_json(), "fingerprint": ""}, sort_keys=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
 
     def as_json(self) -> dict[str, Any]:
         return {

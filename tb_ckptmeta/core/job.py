@@ -104,7 +104,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Describe:
-    """List the builders that one SPEC registers. Result: {"builders": [BuilderDescription…]}."""
+    """List the builders that one SPEC registers.
+
+    Result: {"builders": [BuilderDescription…], "problems": [error…], "dependencies": Dependencies}.
+    """
 
     kind: ClassVar[str] = "describe"
     spec: Spec
@@ -132,7 +135,7 @@ class Rebuild:
     MetaGraphDef says about its checkpoint.
 
     Result: {"exported": what `worker.export.write_export` returns, or null where the verdict forbids it,
-    "files": [[path, time in nanoseconds, size]…]}, or {"needs_allocation": [variable…]}.
+    "dependencies": Dependencies}, or {"needs_allocation": [variable…]}.
     """
 
     kind: ClassVar[str] = "rebuild"

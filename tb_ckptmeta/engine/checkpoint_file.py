@@ -26,6 +26,15 @@ def find_file_size(path: str) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
+def stamp(path: str) -> tuple[int, int]:
+    """Return what changes when a file is edited: its time in nanoseconds and its size; (0, 0) when it is gone."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
 @contextmanager
 def open_file(path: str, gone: Code) -> Iterator[BinaryIO]:
     """Open a file that was there a moment ago; a training may delete old checkpoints at any time.

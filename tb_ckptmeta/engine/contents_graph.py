@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from tensorboard.compat.proto import graph_pb2
 
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.tree import make_tree
-from tb_ckptmeta.engine.display import add_identity, as_text, describe_variable
+from tb_ckptmeta.engine.display import Drawing, describe_variable, draw
 from tb_ckptmeta.engine.node_names import NodeNames
 
 
-def make_contents_graph(title: str, name: str, contents: Contents, facts: Mapping[str, Any]) -> bytes:
-    """Return the graph as protobuf text: the tree's groups are scopes, its variables nodes without edges."""
+def draw_contents(name: str, contents: Contents) -> Drawing:
+    """Draw the tree: its groups are scopes, its variables nodes without edges."""
     tree = make_tree(contents, name)
     graph_def = graph_pb2.GraphDef()
     names = NodeNames()
@@ -27,5 +24,4 @@ def make_contents_graph(title: str, name: str, contents: Contents, facts: Mappin
     root = tree.root
     totals = {"variables": str(root.variables), "parameters": str(root.parameters), "bytes": str(root.bytes)}
     left_out = {"not_shown": f"{tree.left_out} more variables"} if tree.left_out else {}
-    add_identity(graph_def, title, {**facts, **totals, **left_out})
-    return as_text(graph_def)
+    return draw(graph_def, {**totals, **left_out})

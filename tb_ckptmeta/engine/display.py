@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import text_format
@@ -16,53 +17,55 @@ from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.core.renames import Rename
 from tb_ckptmeta.engine.conceptual_keras import graph_from_keras_config
 from tb_ckptmeta.engine.conceptual_scopes import graph_from_scopes
+from tb_ckptmeta.engine.crowds import divide_crowds
+from tb_ckptmeta.engine.gzipped import Deflated, deflate, finish_gzip
+from tb_ckptmeta.engine.silent_attributes import SilentAttributes, drop_uncalled
 
-# The dashboard asks for no limit, and a constant's values say nothing in a graph.
-_MOST_CONSTANT_BYTES = 1024
 _VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "VarHandle"})
 _DTYPE_NUMBERS = {name: number for number, name in DTYPE_NAMES.items()}
 _MOST_LISTED = 20
 
 
-def make_op_graph(
-    title: str,
-    rebuilt: Rebuilt,
-    graph: bytes,
-    contents: Contents,
-    facts: Mapping[str, Any],
-    renames: Sequence[Rename] = (),
-) -> bytes:
-    """Return the op graph as protobuf text, variables with what the checkpoint holds of them.
+@dataclass(frozen=True)
+class Drawing:
+    """A graph as the dashboard takes it, compressed, all but the node that says what it is.
+
+    `facts`: what the drawing itself found out, for that node; `names`: the outermost names, which it may not have.
+    Both are JSON.
+    """
+
+    content: Deflated
+    facts: Mapping[str, Any]
+    names: tuple[str, ...]
+
+
+def draw_op_graph(rebuilt: Rebuilt, graph: bytes, contents: Contents, renames: Sequence[Rename] = ()) -> Drawing:
+    """Draw the op graph, variables with what the checkpoint holds of them.
 
     A variable's node gets the attributes `checkpoint_key`, `checkpoint_shape`, `checkpoint_dtype` and
-    `checkpoint_bytes`. A node called after `title` says what this is, with `facts` as its attributes.
+    `checkpoint_bytes`.
     """
     graph_def = graph_pb2.GraphDef()
     graph_def.ParseFromString(graph)
     comparison = compare(rebuilt, contents, renames)
     keys = {n: key for i, key in comparison.binding.items() for n in _list_nodes(rebuilt.variables[i])}
     names = {n for v in rebuilt.variables for n in _list_nodes(v)}
+    drop_uncalled(graph_def)
+    silent = SilentAttributes()
     for node in graph_def.node:
-        _drop_empty_attributes(node)
+        silent.drop(node)
         if node.op in _VARIABLE_OPS and node.name in names:
             describe_variable(node, keys.get(node.name), contents)
-        elif node.op == "Const" and node.attr["value"].tensor.ByteSize() > _MOST_CONSTANT_BYTES:
-            # As TensorBoard's own process_graph marks what it has left out.
-            del node.attr["value"]
-            node.attr["_too_large_attrs"].list.s.append(b"value")
-    add_identity(graph_def, title, _verdict_facts(comparison, facts))
-    return as_text(graph_def)
+    for function in graph_def.library.function:
+        for node in function.node_def:
+            silent.drop(node)
+    return draw(graph_def, _describe_verdict(comparison))
 
 
-def make_conceptual_graph(
-    title: str,
-    rebuilt: Rebuilt,
-    graph: bytes,
-    contents: Contents,
-    facts: Mapping[str, Any],
-    renames: Sequence[Rename] = (),
-) -> bytes:
-    """Return the conceptual graph as protobuf text: the Keras layers, or the scope tree of a model without them."""
+def draw_conceptual_graph(
+    rebuilt: Rebuilt, graph: bytes, contents: Contents, renames: Sequence[Rename] = ()
+) -> Drawing:
+    """Draw the conceptual graph: the Keras layers, or the scope tree of a model without them."""
     drawn = None
     if rebuilt.config is not None:
         try:
@@ -79,8 +82,41 @@ def make_conceptual_graph(
             # Without a scope to draw there is but the op graph.
             if error.code is not Code.UNSUPPORTED_MODEL:
                 raise
-    add_identity(drawn, title, _verdict_facts(compare(rebuilt, contents, renames), facts))
-    return as_text(drawn)
+    return draw(drawn, _describe_verdict(compare(rebuilt, contents, renames)))
+
+
+def draw(graph_def: graph_pb2.GraphDef, facts: Mapping[str, Any]) -> Drawing:
+    """Make a drawing of a graph; scopes with too many parts to be shown at once are divided."""
+    crowded = divide_crowds(graph_def)
+    if crowded:
+        shown = [scope or "(the outermost)" for scope in crowded]
+        facts = {**facts, "divided_for_display": shown}
+    names = {n.name.partition("/")[0] for n in graph_def.node}
+    return Drawing(deflate(_as_text(graph_def)), facts, tuple(sorted(names)))
+
+
+def finish_drawing(drawing: Drawing, title: str, facts: Mapping[str, Any]) -> bytes:
+    """Return a drawing as a gzip file of protobuf text.
+
+    A node called after `title` says what this is, with `facts` and the drawing's own as its attributes: a graph that
+    arrives late may stand under another's name.
+    """
+    identity = graph_pb2.GraphDef()
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", title).strip("_") or "checkpoint"
+    while name in drawing.names:
+        name += "_"
+    node = identity.node.add(name=name, op="Checkpoint")
+    for key, value in {**facts, **drawing.facts}.items():
+        if value == []:
+            continue
+        if isinstance(value, list):
+            shown = value[:_MOST_LISTED]
+            node.attr[key].list.s.extend(_ascii(str(item)).encode("ascii") for item in shown)
+            if len(value) > len(shown):
+                node.attr[key].list.s.append(f"and {len(value) - len(shown)} more".encode("ascii"))
+        else:
+            node.attr[key].s = _ascii(str(value)).encode("ascii")
+    return finish_gzip(drawing.content, _as_ordered_text(identity))
 
 
 def _list_nodes(variable: ModelVariable) -> tuple[str, ...]:
@@ -89,8 +125,9 @@ def _list_nodes(variable: ModelVariable) -> tuple[str, ...]:
 
 
 def make_error_graph(error: CkptMetaError) -> bytes:
-    """Return a graph of one node that says what went wrong: the dashboard shows no HTTP error's text.
+    """Return a graph of one node that says what went wrong, as `finish_drawing` does.
 
+    The dashboard shows no HTTP error's text.
     The node's op is the message; its attributes are the code and the lines of the details.
     """
     graph_def = graph_pb2.GraphDef()
@@ -101,17 +138,7 @@ def make_error_graph(error: CkptMetaError) -> bytes:
         lines = [*lines[:20], f"[... {len(lines) - 60} lines left out ...]", *lines[-40:]]
     for number, line in enumerate(lines, 1):
         node.attr[f"{number:02d}"].s = _ascii(line).encode("ascii")
-    return as_text(graph_def)
-
-
-def _drop_empty_attributes(node: node_def_pb2.NodeDef) -> None:
-    """Drop what says nothing in the info card: empty texts and lists, and being placed with oneself."""
-    itself = [f"loc:@{node.name}".encode()]
-    for name, value in list(node.attr.items()):
-        kind = value.WhichOneof("value")
-        empty = (kind == "s" and not value.s) or (kind == "list" and not value.list.ByteSize())
-        if empty or name == "debug_name" or (name == "_class" and list(value.list.s) == itself):
-            del node.attr[name]
+    return finish_gzip(deflate(b""), _as_ordered_text(graph_def))
 
 
 def describe_variable(node: node_def_pb2.NodeDef, key: str | None, contents: Contents) -> None:
@@ -133,7 +160,7 @@ def describe_variable(node: node_def_pb2.NodeDef, key: str | None, contents: Con
         node.attr["checkpoint_dtype"].s = stored.dtype.encode("ascii")
 
 
-def _verdict_facts(comparison: Comparison, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+def _describe_verdict(comparison: Comparison) -> dict[str, Any]:
     listed = {
         "missing": [row["name"] for row in comparison.missing],
         "unexpected": [row["key"] for row in comparison.unexpected],
@@ -145,26 +172,7 @@ def _verdict_facts(comparison: Comparison, facts: Mapping[str, Any]) -> Mapping[
         ],
     }
     verdict = f"{comparison.status}: {comparison.bound} of {comparison.variables} variables bound"
-    return {**facts, "verdict": verdict, **{k: v for k, v in listed.items() if v}}
-
-
-def add_identity(graph_def: graph_pb2.GraphDef, title: str, facts: Mapping[str, Any]) -> None:
-    """Add the node that names checkpoint and builder: a graph that arrives late may stand under another's name."""
-    taken = {n.name for n in graph_def.node} | _find_scopes(n.name for n in graph_def.node)
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", title).strip("_") or "checkpoint"
-    while name in taken:
-        name += "_"
-    node = graph_def.node.add(name=name, op="Checkpoint")
-    for key, value in facts.items():
-        if value == []:
-            continue
-        if isinstance(value, list):
-            shown = value[:_MOST_LISTED]
-            node.attr[key].list.s.extend(_ascii(str(item)).encode("ascii") for item in shown)
-            if len(value) > len(shown):
-                node.attr[key].list.s.append(f"and {len(value) - len(shown)} more".encode("ascii"))
-        else:
-            node.attr[key].s = _ascii(str(value)).encode("ascii")
+    return {"verdict": verdict, **{k: v for k, v in listed.items() if v}}
 
 
 def _find_classes(graph_def: graph_pb2.GraphDef, layers: Mapping[str, str]) -> dict[str, str]:
@@ -193,7 +201,12 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
-def as_text(graph_def: graph_pb2.GraphDef) -> bytes:
-    """Return a graph as the dashboard takes it."""
+def _as_text(graph_def: graph_pb2.GraphDef) -> bytes:
+    """Return a graph as the dashboard takes it. Twelve times as fast as `_as_ordered_text`."""
+    return str(graph_def).encode("ascii", "backslashreplace")
+
+
+def _as_ordered_text(graph_def: graph_pb2.GraphDef) -> bytes:
+    """Return a graph as the dashboard takes it, attributes in the order of their names."""
     text: str = text_format.MessageToString(graph_def)
     return text.encode("ascii", "backslashreplace")

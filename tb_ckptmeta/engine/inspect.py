@@ -10,8 +10,8 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.bundle import read_contents
+from tb_ckptmeta.engine.checkpoint_file import stamp
 from tb_ckptmeta.engine.keras_file import read_keras_contents
-from tb_ckptmeta.engine.registry import stamp
 from tb_ckptmeta.engine.scan import INCOMPLETE, UNREADABLE, check_confined
 
 COMPLETE = "complete"

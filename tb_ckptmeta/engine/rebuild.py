@@ -1,7 +1,9 @@
-"""Have models rebuilt, each once for as long as its source files stay the same. Runs in the caller's process."""
+"""Have models rebuilt, each once for as long as what it is made of stays the same. Runs in the caller's process."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import shutil
 import tempfile
@@ -9,38 +11,62 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Limits, Rebuild, Source
 from tb_ckptmeta.core.rebuilt import Rebuilt
+from tb_ckptmeta.engine.cache import Cache
+from tb_ckptmeta.engine.current import Digests, make_key
 from tb_ckptmeta.engine.process import OnSteps, Run, run_worker
-from tb_ckptmeta.engine.registry import stamp
 
 _MOST_KEPT = 8
 
 
+KIND = "rebuild"
+"""What the cache calls a rebuild."""
+
+
 @dataclass(frozen=True)
 class Artifacts:
-    """What a rebuild made: the facts, and the forward pass as a serialized GraphDef."""
+    """What a rebuild made: the facts, the forward pass as a serialized GraphDef, and what user code read for it."""
 
     rebuilt: Rebuilt
     graph: bytes
-    files: Mapping[str, tuple[int, int]]
+    dependencies: Dependencies = field(default_factory=Dependencies)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """What tells these artifacts from others."""
+        facts = json.dumps(self.rebuilt.as_json(), sort_keys=True, default=str).encode("utf-8", "surrogateescape")
+        return hashlib.sha256(hashlib.sha256(facts).digest() + self.graph).hexdigest()
 
 
 class Rebuilder:
-    """Rebuilds models, and keeps the last few: a graph, its conceptual graph and its verdict are one rebuild.
+    """Rebuilds models, and keeps them: a graph, its conceptual graph and the verdicts of all steps are one rebuild.
 
-    A kept one is used for as long as no source file that it imported has changed. Two requests for one model wait
-    for the same worker; at most `workers` run at a time. Safe for threads.
+    The last few are kept in memory, and `cache` keeps more of them, for other processes as well. A kept one is used
+    for as long as nothing has changed of what it was made of: the builder call, the files and environment variables
+    that user code read, the installation. Two requests for one model wait for the same worker; at most `workers` run
+    at a time. Safe for threads.
     """
 
-    def __init__(self, limits: Limits, workers: int = 2, run: Run = run_worker) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        workers: int = 2,
+        run: Run = run_worker,
+        *,
+        cache: Cache | None = None,
+        digests: Digests | None = None,
+    ) -> None:
         self.run_worker = run
+        self._cache = cache if cache is not None else Cache(None)
+        self._digests = digests if digests is not None else Digests()
         self._limits = limits
         self._slots = threading.BoundedSemaphore(workers)
         self._kept: OrderedDict[str, Artifacts] = OrderedDict()
@@ -61,7 +87,7 @@ class Rebuilder:
         asked = time.monotonic()
         if not source.arrays:  # then the names matter to the comparison alone, which is the caller's
             source = replace(source, renames=())
-        key = json.dumps([vars(source.spec), {**vars(source), "spec": None}], sort_keys=True, default=str)
+        key = make_key([vars(source.spec), {**vars(source), "spec": None}])
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -71,11 +97,9 @@ class Rebuilder:
                 if isinstance(ended[1], CkptMetaError):
                     raise ended[1]
                 return ended[1]
-            kept = self._kept.get(key)
-            if kept is not None and not fresh and all(stamp(p) == was for p, was in kept.files.items()):
-                with self._lock:
-                    self._kept.move_to_end(key)
-                return kept
+            found = None if fresh else self._find(key)
+            if found is not None:
+                return found
             try:
                 with tempfile.TemporaryDirectory(prefix="ckptmeta-") as name:
                     folder = Path(name)
@@ -85,12 +109,35 @@ class Rebuilder:
                 self._ended[key] = (time.monotonic(), error)
                 raise
             self._ended[key] = (time.monotonic(), artifacts)
-            with self._lock:
-                self._kept[key] = artifacts
-                while len(self._kept) > _MOST_KEPT:
-                    gone, _ = self._kept.popitem(last=False)
-                    self._ended.pop(gone, None)
+            self._keep(key, artifacts)
+            facts = {"dependencies": artifacts.dependencies.as_json(), "rebuilt": artifacts.rebuilt.as_json()}
+            self._cache.write(KIND, key, facts, artifacts.graph)
             return artifacts
+
+    def _find(self, key: str) -> Artifacts | None:
+        """Return what is kept of a rebuild, in memory or in the cache, if it would be made the same way today."""
+        kept = self._kept.get(key)
+        if kept is not None and self._digests.are_current(kept.dependencies):
+            with self._lock:
+                self._kept.move_to_end(key)
+            return kept
+        entry = self._cache.read(KIND, key)
+        if entry is None:
+            return None
+        read = Dependencies.from_json(entry.facts["dependencies"])
+        if not self._digests.are_current(read):
+            return None
+        artifacts = Artifacts(Rebuilt.from_json(entry.facts["rebuilt"]), entry.parts[0], read)
+        self._keep(key, artifacts)
+        return artifacts
+
+    def _keep(self, key: str, artifacts: Artifacts) -> None:
+        with self._lock:
+            self._kept[key] = artifacts
+            self._kept.move_to_end(key)
+            while len(self._kept) > _MOST_KEPT:
+                gone, _ = self._kept.popitem(last=False)
+                self._ended.pop(gone, None)
 
     def rebuild_once(self, source: Source) -> Rebuilt:
         """Rebuild `source` now, and keep nothing of it.
@@ -152,7 +199,7 @@ def read_artifacts(folder: Path, value: Mapping[str, Any]) -> Artifacts:
     return Artifacts(
         Rebuilt.from_json(json.loads((folder / REBUILT).read_text(encoding="utf-8"))),
         (folder / GRAPH).read_bytes(),
-        {path: (mtime, size) for path, mtime, size in value["files"]},
+        Dependencies.from_json(value["dependencies"]),
     )
 
 

@@ -11,10 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tb_ckptmeta.core.dependencies import UNSETTLED, Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
+from tb_ckptmeta.engine.cache import Cache
+from tb_ckptmeta.engine.current import Digests, make_key
 from tb_ckptmeta.engine.process import Run, run_worker
 
+KIND = "builders"
+"""What the cache calls what a SPEC registers."""
 _MOST_SECONDS = 120.0
 """How long importing a module may take, whatever a rebuild may: nothing is built yet."""
 
@@ -65,11 +70,11 @@ class Builders:
 
 @dataclass
 class _Listing:
-    """What one SPEC registers, and the files that this was learnt from."""
+    """What one SPEC registers, and what this was learnt from."""
 
     builders: tuple[BuilderDescription, ...] = ()
     problems: tuple[CkptMetaError, ...] = ()
-    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    dependencies: Dependencies = field(default_factory=Dependencies)
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,24 @@ class _Reading:
 
 
 class Registry:
-    """The registered builders of some SPECs, read again whenever a source file has changed.
+    """The registered builders of some SPECs, read again whenever a file has changed that their modules read.
 
     Each SPEC is read by a worker of its own, so that a module that hangs keeps no other one waiting. After an error
     the last good list of a SPEC stays, and the error shows beside it. Safe for threads.
     """
 
-    def __init__(self, specs: Sequence[Spec], limits: Limits, run: Run = run_worker) -> None:
+    def __init__(
+        self,
+        specs: Sequence[Spec],
+        limits: Limits,
+        run: Run = run_worker,
+        *,
+        cache: Cache | None = None,
+        digests: Digests | None = None,
+    ) -> None:
         self._run = run
+        self._cache = cache if cache is not None else Cache(None)
+        self._digests = digests if digests is not None else Digests()
         self._specs = tuple(specs)
         self._limits = Limits(min(limits.seconds, _MOST_SECONDS), limits.memory)
         self._listings: dict[Spec, _Listing] = {}
@@ -140,32 +155,47 @@ class Registry:
             listing = self._list(spec)
         except Exception as error:  # a full disk, say: whatever it is must not leave the SPEC unread for ever
             message = f"{spec.given} could not be read: {type(error).__name__}: {error}."
-            # No stamp fits: the next one who asks tries again.
-            listing = _Listing((), (CkptMetaError(Code.WORKER_FAILED, message),), {spec.folder: (-1, -1)})
+            # Never current: the next one who asks tries again.
+            unread = Dependencies({spec.folder: UNSETTLED})
+            listing = _Listing((), (CkptMetaError(Code.WORKER_FAILED, message),), unread)
         with self._lock:
             self._listings[spec] = listing
             del self._readings[spec]
 
     def _is_fresh(self, spec: Spec) -> bool:
         listing = self._listings.get(spec)
-        return listing is not None and all(stamp(p) == was for p, was in listing.files.items())
+        return listing is not None and self._digests.are_current(listing.dependencies)
 
     def _list(self, spec: Spec) -> _Listing:
-        # Stamped before it is read: an edit in between makes the listing stale, not the file forgotten.
-        before = {spec.path: stamp(spec.path)} if spec.path else {}
+        key = make_key(vars(spec))
+        entry = self._cache.read(KIND, key)
+        if entry is not None:
+            read = Dependencies.from_json(entry.facts["dependencies"])
+            if self._digests.are_current(read):
+                return _Listing(_describe(entry.facts["builders"]), (), read)
+        # Before it is read: an edit in between makes the listing stale, not the file forgotten.
+        before = {spec.path: self._digests.get(spec.path)} if spec.path else {}
         try:
             with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
                 value = self._run(Describe(spec, self._limits), Path(folder), spec.given)
         except CkptMetaError as error:
             last = self._listings.get(spec, _Listing())
             # What would mend it may be a file that is not there yet: whatever changes beside it is worth another try.
-            watched = {**last.files, **{p: stamp(p) for p in _list_beside(spec)}, **before}
+            beside = {p: self._digests.get(p) for p in _list_beside(spec)}
+            watched = replace(last.dependencies, files={**last.dependencies.files, **beside, **before})
             return _Listing(last.builders, (error,), watched)
+        read = Dependencies.from_json(value["dependencies"])
+        if not value["problems"]:
+            facts = {"dependencies": read.as_json(), "builders": value["builders"]}
+            self._cache.write(KIND, key, facts)
+        read = replace(read, files={**read.files, **before})
         return _Listing(
-            tuple(BuilderDescription.from_json(b) for b in value["builders"]),
-            tuple(CkptMetaError.from_json(p) for p in value["problems"]),
-            {**{path: (mtime, size) for path, mtime, size in value["files"]}, **before},
+            _describe(value["builders"]), tuple(CkptMetaError.from_json(p) for p in value["problems"]), read
         )
+
+
+def _describe(builders: Iterable[Mapping[str, Any]]) -> tuple[BuilderDescription, ...]:
+    return tuple(BuilderDescription.from_json(b) for b in builders)
 
 
 def _list_beside(spec: Spec) -> list[str]:
@@ -209,12 +239,3 @@ def merge_listings(
         notes = tuple(f"It shadows the one that {b.spec.given} registers." for b in shadowed)
         usable[name] = RegisteredBuilder(chosen[0].spec, chosen[0].description, notes)
     return Builders(usable, tuple(problems))
-
-
-def stamp(path: str) -> tuple[int, int]:
-    """Return what changes when a file is edited: its time in nanoseconds and its size; (0, 0) when it is gone."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_size)

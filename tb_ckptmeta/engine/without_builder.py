@@ -19,10 +19,10 @@ from tb_ckptmeta.core.legacy import find_keras
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.source import METAGRAPH, OBJECTS, SAVED_MODEL, FoundSource
 from tb_ckptmeta.core.verdict import Row, Verdict
+from tb_ckptmeta.engine.checkpoint_file import stamp
 from tb_ckptmeta.engine.keras_source import read_configuration
 from tb_ckptmeta.engine.parsed_graph import Graph, read_metagraph, read_saved_model
 from tb_ckptmeta.engine.rebuild import Artifacts
-from tb_ckptmeta.engine.registry import stamp
 from tb_ckptmeta.engine.sources import check_source_confined
 from tb_ckptmeta.engine.verify import verify
 
@@ -53,7 +53,7 @@ class SourceReader:
             self._kept.move_to_end(key)
             while len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
-        return Artifacts(kept[1].rebuilt, kept[1].graph, {source.path: now})
+        return Artifacts(kept[1].rebuilt, kept[1].graph)
 
 
 def require_graph(source: FoundSource, what: str) -> None:

@@ -23,8 +23,13 @@ from tb_ckptmeta.core.renames import Rename, parse_renames
 from tb_ckptmeta.core.solve import check_unknown
 from tb_ckptmeta.core.source import OBJECTS, FoundSource
 from tb_ckptmeta.core.verdict import Verdict
+from tb_ckptmeta.engine.cache import Cache, find_cache_folder
+from tb_ckptmeta.engine.contents_graph import draw_contents
+from tb_ckptmeta.engine.current import Digests
 from tb_ckptmeta.engine.deliver import check_output, deliver
 from tb_ckptmeta.engine.diff import BuilderCall, Differ, Subject
+from tb_ckptmeta.engine.display import Drawing
+from tb_ckptmeta.engine.drawer import Drawer
 from tb_ckptmeta.engine.export import Exported, export
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.pair import pair
@@ -44,6 +49,7 @@ from tb_ckptmeta.engine.without_builder import (
     make_config_source,
     refuse_export,
     require_graph,
+    set_bookkeeping_aside,
     verify_source,
 )
 
@@ -120,8 +126,10 @@ class Workspace:
         self._patience = patience
         self.logdirs = tuple(logdirs)
         self._workers = Workers()
-        self.registry = Registry(specs, limits, self._workers.run)
-        self._rebuilder = Rebuilder(limits, run=self._workers.run)
+        cache, digests = Cache(find_cache_folder()), Digests()
+        self.registry = Registry(specs, limits, self._workers.run, cache=cache, digests=digests)
+        self._rebuilder = Rebuilder(limits, run=self._workers.run, cache=cache, digests=digests)
+        self._drawer = Drawer(cache)
         self._inspector = Inspector()
         self._sources = SourceReader()
         self._scan_lock = threading.Lock()
@@ -295,6 +303,17 @@ class Workspace:
         if choice.source is not None and not choice.source.asked:
             return self._sources.read(choice.checkpoint, choice.source)
         return self._rebuilder.rebuild(_make_source(choice, contents), fresh=fresh, on_steps=on_steps)
+
+    def draw(self, choice: Choice, *, conceptual: bool = False) -> tuple[Drawing, Sequence[str]]:
+        """Draw the graph of a choice for the dashboard; return it with the rebuild's notes. Raises as `rebuild`."""
+        contents = self._inspector.read(choice.checkpoint)
+        if choice.source is not None and choice.source.kind == OBJECTS:
+            return draw_contents(choice.checkpoint.name, contents), ()
+        artifacts = self.rebuild(choice)
+        if choice.source is not None and not choice.source.asked:
+            contents, _ = set_bookkeeping_aside(artifacts.rebuilt, contents)
+        drawing = self._drawer.draw(artifacts, contents, choice.renames, conceptual=conceptual)
+        return drawing, artifacts.rebuilt.notes
 
     def verify(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Verdict:
         """Return the verdict of a choice; what keeps from one is the verdict's error."""

@@ -24,12 +24,9 @@ from werkzeug.wrappers import Request, Response
 from tb_ckptmeta.core.arguments import Scalar
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.source import OBJECTS
 from tb_ckptmeta.engine.background import call_in_background
-from tb_ckptmeta.engine.contents_graph import make_contents_graph
-from tb_ckptmeta.engine.display import make_conceptual_graph, make_error_graph, make_op_graph
+from tb_ckptmeta.engine.display import finish_drawing, make_error_graph
 from tb_ckptmeta.engine.sources import find_shown_source
-from tb_ckptmeta.engine.without_builder import set_bookkeeping_aside
 from tb_ckptmeta.engine.workspace import Choice, Workspace
 from tb_ckptmeta.plugin.access import Access
 
@@ -223,7 +220,9 @@ class GraphsOverlay:
                     return http_util.Respond(request, error.message, "text/plain", code=403)(environ, start_response)
                 # The dashboard shows no text of an error's answer: an error has to be a graph.
                 content = make_error_graph(error)
-            return http_util.Respond(request, content, "text/x-protobuf")(environ, start_response)
+            # Compressed once, when it was drawn.
+            response = http_util.Respond(request, content, "text/x-protobuf", content_encoding="gzip")
+            return response(environ, start_response)
 
         return graph
 
@@ -271,12 +270,7 @@ class GraphsOverlay:
             else:
                 choice = self._workspace.choose(checkpoint, shown.builder, shown.arguments, renames=shown.renames)
             contents = self._workspace.read(checkpoint)
-            if shown.source == OBJECTS:
-                held = {"checkpoint": checkpoint.pattern_path, "source": OBJECTS, "format": contents.format}
-                return make_contents_graph(f"{checkpoint.name}-{OBJECTS}", checkpoint.name, contents, held)
-            artifacts = self._workspace.rebuild(choice)
-            if choice.source is not None and not choice.source.asked:
-                contents, _ = set_bookkeeping_aside(artifacts.rebuilt, contents)
+            drawing, notes = self._workspace.draw(choice, conceptual=conceptual)
         except CkptMetaError as error:
             message = f"{shown.run.removeprefix('• ')}: {error.message}"
             raise CkptMetaError(error.code, message, error.details) from error
@@ -287,11 +281,9 @@ class GraphsOverlay:
             **({"arguments": json.dumps(dict(choice.arguments))} if choice.arguments else {}),
             **({"renames": list(shown.renames)} if shown.renames else {}),
             "format": contents.format,
-            "notes": list(artifacts.rebuilt.notes),
+            "notes": list(notes),
         }
-        make = make_conceptual_graph if conceptual else make_op_graph
-        title = f"{checkpoint.name}-{choice.name}"
-        return make(title, artifacts.rebuilt, artifacts.graph, contents, facts, choice.renames)
+        return finish_drawing(drawing, f"{checkpoint.name}-{choice.name}", facts)
 
 
 def _are_renames(rest: list[Any]) -> bool:

@@ -8,15 +8,19 @@ from typing import Any
 from tb_ckptmeta.core.arguments import describe_parameters
 from tb_ckptmeta.core.errors import CkptMetaError
 from tb_ckptmeta.core.job import BuilderDescription, Describe
-from tb_ckptmeta.worker.load import list_files, load_builders
+from tb_ckptmeta.worker.load import find_dependencies, load_builders
 from tb_ckptmeta.worker.steps import Steps
+from tb_ckptmeta.worker.watch import Watch
 
 
 def describe(job: Describe, steps: Steps) -> dict[str, Any]:
     """Import the module of a SPEC and describe what it registers; no builder runs."""
     steps.begin("importing the builders")
     builders, problems = [], []
-    for registration in load_builders(job.spec):
+    watch = Watch()
+    with watch.watching():
+        registrations = load_builders(job.spec)
+    for registration in registrations:
         try:
             parameters = describe_parameters(registration.function)
         except CkptMetaError as error:
@@ -34,4 +38,5 @@ def describe(job: Describe, steps: Steps) -> dict[str, Any]:
                 documentation.partition("\n\n")[0].replace("\n", " "),
             ).as_json()
         )
-    return {"builders": builders, "problems": problems, "files": list_files(job.spec)}
+    read = find_dependencies(job.spec, watch)
+    return {"builders": builders, "problems": problems, "dependencies": read.as_json()}

@@ -10,17 +10,25 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tb_ckptmeta
 from tb_ckptmeta.core.builder import Registration, take_registrations
+from tb_ckptmeta.core.dependencies import UNSETTLED, Dependencies, digest_file
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Spec
 from tb_ckptmeta.worker.user_code import run_user_code
 
+if TYPE_CHECKING:
+    from tb_ckptmeta.worker.watch import Watch
+
 SEED = 20240229
 _started = time.time_ns()
+_before: frozenset[str] = frozenset()
+# TensorFlow imports them when they are first asked for.
+_LAZY = frozenset({"tensorflow", "keras", "tf_keras"})
 _OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
 
 
@@ -36,7 +44,7 @@ def import_tensorflow(seed: int = SEED) -> Any:
             "TensorFlow is not installed beside tb_ckptmeta, and a rebuild needs it: "
             'pip install "tensorboard-plugin-ckptmeta[tensorflow]", or your own build of TensorFlow.',
         )
-    global _started
+    global _before, _started
     _started = time.time_ns()
     import tensorflow as tf
 
@@ -47,6 +55,7 @@ def import_tensorflow(seed: int = SEED) -> Any:
     random.seed(seed)
     tf.random.set_seed(seed)
     sys.modules["numpy"].random.seed(seed)
+    _before = frozenset(sys.modules)
     return tf
 
 
@@ -82,15 +91,16 @@ def get_builder(spec: Spec, name: str) -> Registration:
     )
 
 
-def list_files(spec: Spec) -> list[tuple[str, int, int]]:
-    """Return (path, time in nanoseconds, size) of the source files that building a model has imported.
+def find_dependencies(spec: Spec, watch: Watch) -> Dependencies:
+    """Return what user code has read: the source files it imported, and what `watch` has noticed.
 
-    Only user code: what stands in the installed libraries does not change while TensorBoard runs, and what was
-    generated for this process alone (AutoGraph's modules) is no source.
+    What was generated for this process alone (AutoGraph's modules) is no source. What TensorFlow itself had imported
+    before user code ran, and the rest of those packages, is not listed: the caller knows the installation.
     """
     installed = {sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")}
     # A venv may see those of the system, or of its user.
     installed.update(p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages"))
+    known = {name.partition(".")[0] for name in _before} | sys.stdlib_module_names | _LAZY
     files = {spec.path} if spec.path else set()
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
@@ -99,18 +109,29 @@ def list_files(spec: Spec) -> list[tuple[str, int, int]]:
         path = os.path.abspath(path)
         ours = path.startswith((_OURS, tempfile.gettempdir() + os.sep))
         library = any(path.startswith(i + os.sep) for i in installed) and not _belongs(module, spec)
-        if not ours and not library:
+        if not ours and not (library and module.__name__.partition(".")[0] in known):
             files.add(path)
-    listed = []
-    for path in sorted(files):
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue
-        # Changed since this worker began: which of the two it has imported is not known, so no stamp fits.
-        settled = status.st_mtime_ns < _started
-        listed.append((path, status.st_mtime_ns if settled else -1, status.st_size))
-    return listed
+    opened = {p for p, digest in watch.files.items() if digest is None} - set(sys.path)  # python311.zip is looked for
+    files |= {p for p in opened if not _is_installed(p, installed)}
+    found = {path: _digest_settled(path) for path in sorted(files)}
+    return Dependencies(
+        {**found, **{p: d for p, d in watch.files.items() if d is not None}}, watch.environment, watch.directory
+    )
+
+
+def _is_installed(path: str, installed: Iterable[str]) -> bool:
+    return path.startswith(_OURS) or any(path.startswith(i + os.sep) for i in installed)
+
+
+def _digest_settled(path: str) -> str:
+    """Return a file's digest, or one that fits nothing where it changed since this worker began."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    if max(status.st_mtime_ns, status.st_ctime_ns) >= _started:
+        return UNSETTLED
+    return digest_file(path)
 
 
 def _belongs(module: ModuleType, spec: Spec) -> bool:

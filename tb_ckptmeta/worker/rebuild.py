@@ -30,11 +30,13 @@ from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, find_
 from tb_ckptmeta.worker.graph_mode import build_in_graph
 from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes, list_variables
 from tb_ckptmeta.worker.keras_weights import find_loads
-from tb_ckptmeta.worker.load import list_files
+from tb_ckptmeta.worker.load import find_dependencies
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.steps import Steps
+from tb_ckptmeta.worker.tensorflow_private import watch_files
 from tb_ckptmeta.worker.trace import trace
 from tb_ckptmeta.worker.untrained import find_frozen
+from tb_ckptmeta.worker.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ def rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, A
     Raises:
         CkptMetaError: whatever keeps from it, naming the builder.
     """
+    watch = Watch()
     with name_source(job.source):
-        return _rebuild(job, keras, folder, steps)
+        with watch.watching(watch_files):
+            value = _rebuild(job, keras, folder, steps)
+        return {**value, "dependencies": find_dependencies(job.source.spec, watch).as_json()}
 
 
 def _rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def _rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, 
     rebuilt = replace(made.rebuilt, notes=notes, configured=job.source.config is not None)
     _write_graph(flat, folder)
     (folder / REBUILT).write_text(json.dumps(rebuilt.as_json(), default=str), encoding="utf-8")
-    value: dict[str, Any] = {"exported": None, "files": list_files(job.source.spec)}
+    value: dict[str, Any] = {"exported": None}
     if exporting:
         assert comparison is not None
         assert job.export is not None

@@ -27,7 +27,9 @@ def read_vocabulary(attributes: Any, file: bytes, key_dtype: Any, value_dtype: A
     """
     name = os.fsdecode(file)
     try:
-        size = tf.io.gfile.stat(name).length
+        with tf.io.gfile.GFile(name, "rb") as opened:
+            size = opened.size()
+            opened.read(1)  # what TensorFlow's own operations read below, worker.watch does not notice
     except tf.errors.OpError as error:
         raise CkptMetaError(
             Code.UNSUPPORTED_MODEL,

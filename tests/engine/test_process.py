@@ -194,4 +194,5 @@ def test_run_worker_with_traps_in_every_folder_and_a_hostile_environment_rebuild
     assert value["exported"] is None
     # The sample has looked itself what it was given: the CPU, and Keras 3 on TensorFlow.
     assert '"keras": "3"' in (job / REBUILT).read_text(encoding="utf-8")
-    assert {Path(path).name for path, _, _ in value["files"]} == {"sets_environment.py", "small_models.py"}
+    read = {Path(path).name for path in value["dependencies"]["files"]} - {"keras.json"}
+    assert read == {"sets_environment.py", "small_models.py"}

@@ -1,0 +1,147 @@
+"""Keep what took long to make in files, for later and for other processes of this user. Runs in the caller's process.
+
+An entry is one file, written elsewhere and renamed into place, and read whole: several processes may write and evict at
+once, and none ever sees half of one. It holds data alone (JSON and protobuf), a checksum before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "TB_CKPTMETA_CACHE"
+"""The environment variable that names the cache's folder; empty for none."""
+MOST_BYTES = 1 << 30
+_LARGEST_ENTRY = MOST_BYTES // 4
+_MAGIC = b"CKM1"
+_HEAD = struct.Struct("<4sIQ")  # magic, CRC-32 of all that follows, bytes of the JSON
+_STALE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was kept: facts as JSON has them, and bytes."""
+
+    facts: Mapping[str, Any]
+    parts: tuple[bytes, ...]
+
+
+def find_cache_folder() -> Path | None:
+    """Return the folder that this user's cache lies in: what TB_CKPTMETA_CACHE names, else the system's place for it.
+
+    None where the variable is empty.
+    """
+    named = os.environ.get(VARIABLE)
+    if named is not None:
+        return Path(named) if named else None
+    if sys.platform == "darwin":
+        return Path(os.path.expanduser("~/Library/Caches/tb_ckptmeta"))
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    return Path(base if os.path.isabs(base) else os.path.expanduser("~/.cache")) / "tb_ckptmeta"
+
+
+class Cache:
+    """A folder of entries, the least recently used evicted. Safe for threads and processes.
+
+    A cache that cannot be read or written is an empty one: nothing that it is for fails with it.
+    """
+
+    def __init__(self, folder: Path | None, most_bytes: int = MOST_BYTES) -> None:
+        self._folder = folder
+        self._most_bytes = most_bytes
+
+    def read(self, kind: str, key: str) -> Entry | None:
+        """Return the entry of a key, a hexadecimal digest; None where there is none."""
+        if self._folder is None:
+            return None
+        path = self._folder / f"{kind}-{key}"
+        try:
+            if not _is_own(self._folder):
+                return None
+            content = path.read_bytes()
+            entry = _unpack(content)
+            if entry is None:
+                path.unlink()  # the disk was full, or its format is another
+                return None
+            os.utime(path)  # used: the last to be evicted
+        except OSError:
+            return None
+        return entry
+
+    def write(self, kind: str, key: str, facts: Mapping[str, Any], *parts: bytes) -> None:
+        """Keep an entry, in the place of one of the same key."""
+        content = _pack(facts, parts)
+        if self._folder is None or len(content) > min(_LARGEST_ENTRY, self._most_bytes):
+            return
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not _is_own(self._folder):
+                return
+            self._evict(len(content))
+            handle, temporary = tempfile.mkstemp(prefix="new-", dir=self._folder)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                os.replace(temporary, self._folder / f"{kind}-{key}")
+            except BaseException:
+                os.unlink(temporary)
+                raise
+
+    def _evict(self, room: int) -> None:
+        """Make room for so many bytes, and take away what a killed process was writing."""
+        assert self._folder is not None
+        found = []
+        for entry in os.scandir(self._folder):
+            with contextlib.suppress(OSError):  # another process has evicted it
+                status = entry.stat(follow_symlinks=False)
+                if entry.name.startswith("new-"):
+                    if time.time() - status.st_mtime > _STALE_SECONDS:
+                        os.unlink(entry.path)
+                else:
+                    found.append((status.st_mtime_ns, status.st_size, entry.path))
+        held = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if held + room <= self._most_bytes:
+                return
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            held -= size
+
+
+def _pack(facts: Mapping[str, Any], parts: tuple[bytes, ...]) -> bytes:
+    header = json.dumps({"facts": facts, "sizes": [len(p) for p in parts]}).encode("ascii")
+    body = b"".join([struct.pack("<Q", len(header)), header, *parts])
+    return _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def _unpack(content: bytes) -> Entry | None:
+    if len(content) < _HEAD.size:
+        return None
+    magic, checksum, size = _HEAD.unpack_from(content)
+    if magic != _MAGIC or zlib.crc32(memoryview(content)[8:]) != checksum:
+        return None
+    header = json.loads(content[_HEAD.size : _HEAD.size + size])
+    parts = []
+    at = _HEAD.size + size
+    for length in header["sizes"]:
+        parts.append(content[at : at + length])
+        at += length
+    return Entry(header["facts"], tuple(parts))
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether a folder is this user's, and nobody else may write into it: what is read here is believed."""
+    if not hasattr(os, "getuid"):
+        return True
+    status = os.stat(folder)
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022

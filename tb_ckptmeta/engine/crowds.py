@@ -1,0 +1,131 @@
+"""Put the parts of a scope that has too many into scopes of their own, for display. Runs in the caller's process.
+
+The dashboard lays out all parts of an open scope at once: a thousand take seconds, three thousand do not end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+MOST_PARTS = 1000
+"""How many parts a scope may show."""
+_PARTS_IN_GROUP = 500
+
+
+def divide_crowds(graph_def: Any, most: int = MOST_PARTS) -> list[str]:
+    """Rename nodes so that no scope, nor function's body, has more than `most` parts; return the scopes that had.
+
+    Parts that follow one another in the graph stay together: `scope/x` becomes `scope/part_2_of_7/x`. The outermost
+    scope is called "".
+    """
+    crowded = []
+    rename = _find_rename((node.name for node in graph_def.node), most)
+    if rename is not None:
+        crowded += rename.crowded
+        _rename_nodes(graph_def.node, rename)
+    for function in graph_def.library.function:
+        rename = _find_rename((node.name for node in function.node_def), most)
+        if rename is None:
+            continue
+        crowded.append(function.signature.name)
+        _rename_nodes(function.node_def, rename)
+        for results in (function.ret, function.control_ret):
+            for name, value in list(results.items()):
+                results[name] = rename.reference(value)
+    return crowded
+
+
+class _Rename:
+    """New names of nodes. `groups`: what stands in a crowded scope, by full name -> the scope it goes into."""
+
+    def __init__(self, groups: Mapping[str, str], crowded: list[str]) -> None:
+        self.crowded = crowded
+        self._groups = groups
+        self._scopes: dict[str, str] = {"": ""}
+
+    def name(self, name: str) -> str:
+        """Return the new name of a node."""
+        at = name.rfind("/")
+        scope = name[:at] if at > 0 else ""
+        return self._join(self._scope(scope), name, name[at + 1 :] if at > 0 else name)
+
+    def reference(self, text: str) -> str:
+        """Return a reference to a node (`^name`, `name:0`, `name:output:0`) as it is after the renaming."""
+        control = "^" if text.startswith("^") else ""
+        name, colon, rest = text[len(control) :].partition(":")
+        return f"{control}{self.name(name)}{colon}{rest}"
+
+    def _scope(self, scope: str) -> str:
+        found = self._scopes.get(scope)
+        if found is None:
+            at = scope.rfind("/")
+            above = self._scope(scope[:at]) if at > 0 else ""
+            found = self._scopes[scope] = self._join(above, scope, scope[at + 1 :] if at > 0 else scope)
+        return found
+
+    def _join(self, scope: str, old: str, own: str) -> str:
+        group = self._groups.get(old)
+        return "/".join(part for part in (scope, group, own) if part)
+
+
+def _find_rename(names: Iterable[str], most: int) -> _Rename | None:
+    """Return new names where a scope has too many parts, None where none has."""
+    parts = _find_parts(names)
+    crowded = [scope for scope, own in parts.items() if len(own) > most]
+    if not crowded:
+        return None
+    groups: dict[str, str] = {}
+    for scope in crowded:
+        _group(scope, list(parts[scope]), min(_PARTS_IN_GROUP, most), groups)
+    return _Rename(groups, crowded)
+
+
+def _find_parts(names: Iterable[str]) -> dict[str, dict[str, None]]:
+    """Return scope -> the full names of what stands in it, nodes and scopes, in order."""
+    parts: dict[str, dict[str, None]] = {}
+    seen: set[str] = set()
+    for name in names:
+        while name and name not in seen:
+            seen.add(name)
+            at = name.rfind("/")
+            scope = name[:at] if at > 0 else ""
+            parts.setdefault(scope, {})[name] = None
+            name = scope
+    return parts
+
+
+def _group(scope: str, own: list[str], size: int, groups: dict[str, str]) -> None:
+    """Divide the parts of one scope, and the groups of them where there are too many of those, too."""
+    start = len(scope) + 1 if scope else 0
+    taken = {name[start:] for name in own}
+    count = -(-len(own) // size)
+    # Of a million parts there are more groups than a scope may show.
+    outer = -(-count // size)
+    for number, name in enumerate(own):
+        group = _name_group("part", number // size + 1, count, taken)
+        if outer > 1:
+            group = f"{_name_group('section', number // size // size + 1, outer, taken)}/{group}"
+        groups[name] = group
+
+
+def _name_group(word: str, number: int, count: int, taken: set[str]) -> str:
+    name = f"{word}_{number}_of_{count}"
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _rename_nodes(nodes: Iterable[Any], rename: _Rename) -> None:
+    prefix = b"loc:@"
+    for node in nodes:
+        node.name = rename.name(node.name)
+        if node.input:
+            inputs = [rename.reference(text) for text in node.input]
+            del node.input[:]
+            node.input.extend(inputs)
+        if "_class" in node.attr:
+            places = node.attr["_class"].list.s
+            for i, place in enumerate(places):
+                if place.startswith(prefix):
+                    places[i] = prefix + rename.name(place[len(prefix) :].decode()).encode()

@@ -1,0 +1,116 @@
+"""Tell whether user code would still read what it has read, and run on what it ran on. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import Any
+
+import tb_ckptmeta
+from tb_ckptmeta.core.dependencies import Dependencies, digest_file, digest_text
+from tb_ckptmeta.engine.process import make_environment
+
+_LIBRARIES = ("tensorflow", "keras", "tf_keras")
+# What TensorFlow and Keras read at import, before anybody notices.
+_PREFIXES = ("TF_", "KERAS_", "XLA_", "PYTHON")
+# A file that changed within the clock's tick may change again without showing it (as in Git's index).
+_RACY_NS = 2_000_000_000
+
+Stat = tuple[int, int, int, int]
+
+
+class Digests:
+    """The digests of files as they are now; a file is read again when its times, size or place have changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Stat, str]] = {}
+
+    def get(self, path: str) -> str:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return ""
+        now = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+        known = self._known.get(path)
+        if known is not None and known[0] == now:
+            return known[1]
+        digest = digest_file(path)
+        if time.time_ns() - max(now[:2]) > _RACY_NS:
+            self._known[path] = (now, digest)
+        return digest
+
+    def are_current(self, read: Dependencies) -> bool:
+        """Tell whether all is as it was when it was read."""
+        if read.directory not in (None, os.getcwd()):
+            return False
+        if any(self.get(path) != digest for path, digest in read.files.items()):
+            return False
+        # Workers get the environment of now.
+        environment = make_environment("0") if read.environment else {}
+        return all(digest_text(environment.get(n)) == digest for n, digest in read.environment.items())
+
+
+def make_key(asked: Any) -> str:
+    """Return the cache's key of what is asked of user code, on this installation."""
+    parts = [asked, _describe_installation()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode("ascii")).hexdigest()
+
+
+def _describe_installation() -> str:
+    """Return what changes when something is installed, updated or set up otherwise, TensorFlow not imported.
+
+    Python, the folders that packages are installed in, the three libraries' own files, Keras' configuration file, the
+    environment that is read at import, and this package's own code.
+    """
+    folders = [p for p in sys.path if p and os.path.isdir(p)]
+    folders += [sysconfig.get_path(name) for name in ("purelib", "platlib")]
+    home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
+    libraries = [_find_file(name) for name in _LIBRARIES]
+    files = [f for f in libraries if f] + [os.path.join(home, "keras.json")]
+    environment = {n: digest_text(v) for n, v in make_environment("0").items() if n.startswith(_PREFIXES)}
+    parts = [
+        sys.version,
+        platform.platform(),
+        tb_ckptmeta.__version__,
+        [[p, _stamp(p)] for p in dict.fromkeys(folders) if os.path.basename(p) in ("site-packages", "dist-packages")],
+        [[p, _stamp(p)] for p in files],
+        environment,
+        digest_own_code(),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def _find_file(library: str) -> str | None:
+    try:
+        found = importlib.util.find_spec(library)
+    except (ImportError, ValueError):
+        return None
+    return None if found is None else found.origin
+
+
+def _stamp(path: str) -> list[int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return []
+    return [status.st_mtime_ns, status.st_size]
+
+
+@functools.cache
+def digest_own_code() -> str:
+    """Return the digest of this package's own code, as it is when this process first asks."""
+    root = Path(tb_ckptmeta.__file__).parent
+    found = hashlib.sha256()
+    for part in ("core", "engine", "worker"):
+        for path in sorted((root / part).glob("*.py")):
+            status = path.stat()
+            found.update(f"{path.name} {status.st_mtime_ns} {status.st_size}\n".encode())
+    return found.hexdigest()

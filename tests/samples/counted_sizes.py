@@ -1,0 +1,3 @@
+"""What counted.py imports."""
+
+HIDDEN = 128
