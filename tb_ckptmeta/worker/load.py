@@ -91,15 +91,17 @@ def list_files(spec: Spec) -> list[tuple[str, int, int]]:
     installed = {sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")}
     # A venv may see those of the system, or of its user.
     installed.update(p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages"))
+    libraries, temporary = tuple(f"{place}{os.sep}" for place in installed), tempfile.gettempdir() + os.sep
     files = {spec.path} if spec.path else set()
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
         if not isinstance(path, str) or not path.endswith(".py"):
             continue
+        if path.startswith(libraries) and ".." not in path and not _belongs(module, spec):
+            continue  # thousands, of which no more is to be asked
         path = os.path.abspath(path)
-        ours = path.startswith((_OURS, tempfile.gettempdir() + os.sep))
-        library = any(path.startswith(i + os.sep) for i in installed) and not _belongs(module, spec)
-        if not ours and not library:
+        ours = path.startswith((_OURS, temporary))
+        if not ours and (not path.startswith(libraries) or _belongs(module, spec)):
             files.add(path)
     listed = []
     for path in sorted(files):
