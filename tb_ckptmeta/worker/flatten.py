@@ -163,6 +163,7 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
         drop_colocations(node, forward.captures)
     kept = [n for n in graph_def.node if n.name not in forward.captures]
     used = {i.lstrip("^").partition(":")[0] for n in kept for i in n.input}
+    constants: list[Any] = []
     with graph.as_default():
         input_map: dict[str, Any] = {}
         for name, outer in forward.captures.items():
@@ -176,7 +177,8 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
             elif id(outer) in tables:
                 input_map[name] = _make_table(tables[id(outer)], outer, flat.notes)
             elif outer.dtype not in (tf.resource, tf.variant):
-                input_map[name] = tf.constant(outer.numpy(), outer.dtype, name=name)
+                # Within what is imported: made before, `gather/params` would have `gather` renamed.
+                constants.append(make_constant(name, outer))
             else:
                 raise CkptMetaError(
                     Code.UNSUPPORTED_MODEL,
@@ -184,14 +186,21 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
                     "table it tracks; a graph of its own cannot hold it.",
                 )
         del graph_def.node[:]
-        graph_def.node.extend(kept)
-        tf.graph_util.import_graph_def(
-            graph_def, input_map={f"{k}:0": v for k, v in input_map.items() if k in used}, name=""
+        graph_def.node.extend([*constants, *kept])
+        wanted = [t.name for _, t in forward.trace.inputs]
+        wanted += [name for name in forward.outputs.values() if name.partition(":")[0] not in input_map]
+        # By what they became: a node is renamed where a variable's name makes its own a scope.
+        imported = tf.graph_util.import_graph_def(
+            graph_def,
+            input_map={f"{k}:0": v for k, v in input_map.items() if k in used},
+            return_elements=wanted,
+            name="",
         )
-        flat.inputs = {name: graph.get_tensor_by_name(t.name) for name, t in forward.trace.inputs}
+        tensors = dict(zip(wanted, imported, strict=True))
+        flat.inputs = {name: tensors[t.name] for name, t in forward.trace.inputs}
         for name, tensor_name in forward.outputs.items():
             operation = tensor_name.partition(":")[0]
-            tensor = input_map[operation] if operation in input_map else graph.get_tensor_by_name(tensor_name)
+            tensor = input_map[operation] if operation in input_map else tensors[tensor_name]
             # An operation of its own: called as clients know it, and apart from an input that is passed through.
             flat.outputs[name] = tf.identity(tensor, name=as_op_name(name))
     flat.notes += _describe_constants(forward)
@@ -318,6 +327,14 @@ def drop_colocations(node: Any, captures: Mapping[str, Any]) -> None:
         del node.attr["_class"]
         if kept:
             node.attr["_class"].list.s.extend(kept)
+
+
+def make_constant(name: str, value: Any) -> Any:
+    """Return the node of a constant that has an eager tensor's value."""
+    node = v1.NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = value.dtype.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.numpy(), value.dtype))
+    return node
 
 
 def make_variable(described: ModelVariable, variable: Any, keep_initial: bool) -> Any:

@@ -2,7 +2,7 @@
 
 What `flatten` makes can be run and exported: it holds initializers, reads and assignments, and to make them, operation
 by operation, takes TensorFlow a third of a rebuild. A display shows none of it. The nodes here are those that `flatten`
-makes of what the outputs need, byte for byte.
+makes of what the outputs need, with shapes as tracing knew them: a layer may have said more than its operations do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tb_ckptmeta.core.rebuilt import ModelVariable
-from tb_ckptmeta.worker.flatten import Forward, drop_colocations, find_ancestors, make_variable
+from tb_ckptmeta.worker.flatten import Forward, drop_colocations, find_ancestors, make_constant, make_variable
 from tb_ckptmeta.worker.structure import as_op_name
 
 v1 = tf.compat.v1
@@ -64,9 +64,8 @@ def _add_captures(made: Any, forward: Forward) -> None:
     for name, outer in forward.captures.items():
         index = forward.read_by.get(name)
         if index is None:
-            node = made.node.add(name=name, op="Const")
-            node.attr["dtype"].type = outer.dtype.as_datatype_enum
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(outer.numpy(), outer.dtype))
+            node = made.node.add()
+            node.CopyFrom(make_constant(name, outer))
             _set_shapes(node, [outer.shape])
         elif index not in placed:
             placed.add(index)
