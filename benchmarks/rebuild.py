@@ -117,52 +117,50 @@ def run(*, quick: bool = False) -> None:
             ]
             workspace.rebuild(subjects[0].choice)
             first = time.perf_counter() - began
-            _measure(workspace, subjects, first, times, quick)
+            _measure_floor(workspace, subjects, first, times)
+            if not quick:  # each script imports TensorFlow
+                _measure_scripts(workspace, subjects, times)
 
 
-def _measure(workspace: Workspace, subjects: list[Subject], first: float, times: int, quick: bool) -> None:
-    def peak(measure: Callable[[Subject], Any], subject: Subject) -> float:
-        with PeakMemory() as memory:
-            measure(subject)
-        return memory.bytes
-
-    memory = {s.title: (peak(lambda s: s.rebuild(workspace), s), peak(Subject.run_script, s)) for s in subjects}
-    rows, scripts = [], []
+def _measure_floor(workspace: Workspace, subjects: list[Subject], first: float, times: int) -> None:
+    rows = []
     with Floor() as floor:
         for subject in subjects:
-            ways = {
-                "rebuild": partial(subject.rebuild, workspace),
-                "floor": partial(floor.measure, subject),
-                "export": partial(subject.export, workspace),
-            }
-            found = take_turns(ways, times)
-            found.update(take_turns({"script": subject.run_script}, 1 if quick else 3))
-            rebuilt, script = memory[subject.title]
-            ratio = as_ratio(found["rebuild"] / found["floor"])
-            rows.append([subject.title, *(as_milliseconds(found[way]) for way in ("rebuild", "floor")), ratio])
-            scripts.append(
-                [
-                    subject.title,
-                    as_milliseconds(found["export"]),
-                    as_milliseconds(found["script"]),
-                    as_ratio(found["export"] / found["script"]),
-                    as_megabytes(rebuilt),
-                    as_megabytes(script),
-                    as_ratio(rebuilt / script),
-                ]
-            )
+            ways = {"rebuild": partial(subject.rebuild, workspace), "floor": partial(floor.measure, subject)}
+            rebuilt, least = take_turns(ways, times).values()
+            rows.append([subject.title, as_milliseconds(rebuilt), as_milliseconds(least), as_ratio(rebuilt / least)])
     print_table(
         f"From a request to the graph; medians of {times}, in turn. The first of all, with nothing started yet and the "
         f"builders unread, took {as_milliseconds(first)}.",
         ["model", "rebuild", "floor", "ratio"],
         rows,
     )
+
+
+def _measure_scripts(workspace: Workspace, subjects: list[Subject], times: int) -> None:
+    few = max(1, times // 3)
+    rows = []
+    for subject in subjects:
+        ways = {"export": partial(subject.export, workspace), "script": subject.run_script}
+        cells = [subject.title]
+        for tell, (ours, script) in (
+            (as_milliseconds, take_turns(ways, few).values()),
+            (as_megabytes, [_peak(way) for way in ways.values()]),
+        ):
+            cells += [tell(ours), tell(script), as_ratio(ours / script)]
+        rows.append(cells)
     print_table(
-        f"From a request to the .meta, not checked (medians of {times}), against the script, a process from its start "
-        f"to its end (of {1 if quick else 3}), and the peak memory of all processes of a rebuild and of the script.",
-        ["model", ".meta", "script", "ratio", "memory, rebuild", "memory, script", "ratio"],
-        scripts,
+        f"From a request to the .meta, not checked, against the script, a process from its start to its end; medians "
+        f"of {few}, in turn, and the peak memory of all processes.",
+        ["model", ".meta", "script", "ratio", "memory, .meta", "memory, script", "ratio"],
+        rows,
     )
+
+
+def _peak(measure: Callable[[], Any]) -> float:
+    with PeakMemory() as memory:
+        measure()
+    return memory.bytes
 
 
 def _run(name: str, *arguments: str) -> None:

@@ -41,8 +41,8 @@ def run(*, quick: bool = False) -> None:
                 rows.append([f"{what}: peak memory of all processes", *shown, *ratios])
     counts = [LAYERS * (width * width + width) for width in widths]
     print_table(
-        f"{2 * LAYERS} variables in {LAYERS} layers; medians of {times}, in turn. A process that imports TensorFlow and "
-        f"ends takes {as_megabytes(alone)}, its caller's included as everywhere.",
+        f"{2 * LAYERS} variables in {LAYERS} layers; medians of {times}, in turn. A process that imports TensorFlow "
+        f"and ends takes {as_megabytes(alone)}, its caller included as everywhere.",
         ["", *(f"{count / 1e6:,.1f} million parameters" for count in counts), "ratio", "to an import"],
         rows,
     )
