@@ -87,6 +87,10 @@ def test_large_checkpoint_is_one_that_tensorflow_reads_and_takes_no_room(large: 
 def test_benchmarks_run_through_and_print_their_tables() -> None:
     printed = run_python("-m", "benchmarks", "--quick")
     assert re.search(r"\d+ cores .*, Linux .*, Python 3\.\d+\.\d+, tensorflow 2\.", printed)
+    assert re.search(r"^\| MLP \| [\d.,]+ ms \| [\d.,]+ ms \| \d+\.\d+ \|$", printed, re.MULTILINE)
+    few = printed.partition("| 0.1 million parameters | 0.2 million parameters |")[2]
+    rows = re.findall(r"^\| (verdict|\.meta)[^|]* \| [\d,.]+ (MB|ms) \|", few, re.MULTILINE)
+    assert rows == [("verdict", "ms"), ("verdict", "MB"), (".meta", "ms"), (".meta", "MB")]
     for kind in ("Object-based", "Name-based"):
         table = printed.partition(kind)[2].partition("-based")[0]
         assert "102 variables" in table

@@ -38,6 +38,8 @@ def deliver_export(workspace: Workspace, options: argparse.Namespace) -> tuple[D
     checkpoint = get_bare_checkpoint(options.prefix)
     # Before the builders are read, which takes seconds.
     check_output(format, output, checkpoint, overwrite=options.overwrite)
+    if not options.no_check:
+        workspace.prepare_check()
     builders = read_builders(workspace)
     pairing = pair_bare_checkpoint(checkpoint, builders)
     with Progress(checkpoint.name) as progress:

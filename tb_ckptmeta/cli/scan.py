@@ -19,8 +19,10 @@ def scan_logdir(options: argparse.Namespace) -> int:
     if not os.path.isdir(options.logdir):
         raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {options.logdir}.")
     workspace = make_workspace(options, [options.logdir])
+    workspace.registry.read(patience=0.0)  # TensorFlow is imported while the folders are listed
+    workspace.scan()
     builders = read_builders(workspace)
-    checkpoints = workspace.list_checkpoints(builders)
+    checkpoints = workspace.list_checkpoints(builders, max_age=60.0)
     if options.inspect:
         checkpoints = [workspace.inspect(c).with_pairing(c.pairing) for c in checkpoints]
     for problem in builders.problems:

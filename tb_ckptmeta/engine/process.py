@@ -25,6 +25,8 @@ from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, STEPS, TEMPORARY, Job, 
 MAIN = Path(tb_ckptmeta.__file__).with_name("worker") / "__main__.py"
 _OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
 GUARDIAN_OUTPUT = "guardian.txt"
+HASH_SEED, REFERENCE_SEED = "0", "1"
+"""See `choose_hash_seed`."""
 _POLL_SECONDS = 0.02
 GRACE_SECONDS = 20.0
 _MOST_DETAILS = 8000
@@ -183,7 +185,7 @@ def choose_hash_seed(job: Job) -> str:
     The same builder must give the same bytes, even if it walks a set. But then its order is one of many: a check's
     reference gets another, and finds out whether it matters.
     """
-    return "1" if isinstance(job, Reference) else "0"
+    return REFERENCE_SEED if isinstance(job, Reference) else HASH_SEED
 
 
 def make_environment(hash_seed: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ in a fresh process as it always can.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -24,7 +25,9 @@ from tb_ckptmeta.core.job import STEPS, Job, write_job
 from tb_ckptmeta.engine.process import (
     GRACE_SECONDS,
     GUARDIAN_OUTPUT,
+    HASH_SEED,
     MAIN,
+    REFERENCE_SEED,
     OnSteps,
     OtherKeras,
     Process,
@@ -39,6 +42,8 @@ from tb_ckptmeta.engine.process import (
 KERAS_3 = "3"
 _IMPORT_SECONDS = 120.0
 """How long importing TensorFlow may take before a fresh process is tried instead."""
+_BEGIN_SECONDS = 10.0
+"""How long a worker may take to begin once TensorFlow has been imported: its process may have been stopped since."""
 
 
 class Workers:
@@ -84,6 +89,15 @@ class Workers:
                 self._keras[key] = other.keras
                 _clean(folder)
         return run_worker(job, folder, subject, on_steps=on_steps, cancelled=cancelled)
+
+    def prepare(self, *, keras: str = KERAS_3, references: bool = False) -> None:
+        """Start a process that workers will be forked from, before one is asked for; it is not waited for.
+
+        `references`: the one for a check's references.
+        """
+        if self._forks:
+            with contextlib.suppress(OSError):  # too many processes, say: whoever needs one will hear of it
+                self._find_parent(keras, REFERENCE_SEED if references else HASH_SEED)
 
     def close(self) -> None:
         """End what was started; jobs that run go on to their end."""
@@ -136,9 +150,17 @@ class _Parent:
                 start_new_session=True,
             )
         self._lock = threading.Lock()
+        self._ready = False
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
+
+    def is_ready(self) -> bool:
+        """Whether it has imported what it is there for: it says so once."""
+        if not self._ready:
+            with contextlib.suppress(OSError):
+                self._ready = bool(self._connection.recv(1, socket.MSG_DONTWAIT))
+        return self._ready
 
     def fork(self, folder: Path) -> ForkedProcess:
         """Ask for a worker in `folder`.
@@ -179,6 +201,7 @@ class ForkedProcess(Process):
         self._lifeline: int | None = lifeline
         self._done: int | None = done
         self._asked = time.monotonic()
+        self._may_begin: float | None = None  # since when
 
     def wait(self, seconds: float) -> bool:
         if self._done is None:
@@ -186,7 +209,7 @@ class ForkedProcess(Process):
         with selectors.DefaultSelector() as selector:
             selector.register(self._done, selectors.EVENT_READ)
             if not selector.select(seconds):
-                if self.begun or time.monotonic() - self._asked < _IMPORT_SECONDS:
+                if self.begun or not self._is_overdue():
                     return False
                 self._close_done()  # it never began: somebody else must
                 return True
@@ -205,6 +228,14 @@ class ForkedProcess(Process):
             pass
         if self._done is not None:
             self._close_done()
+
+    def _is_overdue(self) -> bool:
+        now = time.monotonic()
+        if self._may_begin is None and self.parent.is_ready():
+            self._may_begin = now
+        if self._may_begin is not None:
+            return now - self._may_begin > _BEGIN_SECONDS
+        return now - self._asked > _IMPORT_SECONDS
 
     def _close_done(self) -> None:
         assert self._done is not None

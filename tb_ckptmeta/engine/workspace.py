@@ -148,6 +148,10 @@ class Workspace:
         """
         self._workers.close()
 
+    def prepare_check(self) -> None:
+        """Begin to import TensorFlow for the check of an export that will be asked for."""
+        self._workers.prepare(references=True)
+
     def scan(self, *, max_age: float = 0.0) -> ScanReport:
         """List the checkpoints as they are now, or were at most `max_age` seconds ago; without pairings."""
         with self._scan_lock:

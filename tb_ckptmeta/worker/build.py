@@ -200,15 +200,13 @@ def _unwrap_functions(model: Any) -> list[str]:
     that the weights had in it. Called through the Python function, the layer is traced anew.
     """
     unwrapped = set()
+    methods: dict[type[Any], list[tuple[str, Any]]] = {}
     for layer in keras_private.list_layers(model):
-        found: dict[str, Any] = {}
-        for kind in reversed(type(layer).__mro__):
-            found.update(vars(kind))
-        for name, value in found.items():
-            function = _find_own_function(value)
-            if function is not None:
-                object.__setattr__(layer, name, types.MethodType(function, layer))
-                unwrapped.add(f"{type(layer).__name__}.{name}")
+        if type(layer) not in methods:
+            methods[type(layer)] = _find_own_methods(type(layer))
+        for name, function in methods[type(layer)]:
+            object.__setattr__(layer, name, types.MethodType(function, layer))
+            unwrapped.add(f"{type(layer).__name__}.{name}")
         for name, value in list(vars(layer).items()):
             function = _find_own_function(value)
             if function is not None:
@@ -217,6 +215,15 @@ def _unwrap_functions(model: Any) -> list[str]:
     if not unwrapped:
         return []
     return [f"{', '.join(sorted(unwrapped))} is a tf.function; it was traced anew."]
+
+
+def _find_own_methods(kind: type[Any]) -> list[tuple[str, Any]]:
+    """Return the methods of a class that are a `tf.function` of the user's, with their Python functions."""
+    found: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        found.update(vars(base))
+    functions = ((name, _find_own_function(value)) for name, value in found.items())
+    return [(name, function) for name, function in functions if function is not None]
 
 
 def _find_own_function(value: Any) -> Any | None:
@@ -243,6 +250,9 @@ def _infer_shape_and_dtype(initial: Any, shape: Any, dtype: Any) -> tuple[Any, A
     if shape is not None and dtype is not None:
         return tf.TensorShape(shape), tf.as_dtype(dtype)
     if callable(initial):
+        known = keras_private.find_initialized_shape(initial) if dtype is not None else None
+        if known is not None:
+            return tf.TensorShape(known), tf.as_dtype(dtype)
         # Traced, not run: only its shape is wanted.
         with tf.Graph().as_default():
             value = tf.convert_to_tensor(initial(), dtype=dtype)

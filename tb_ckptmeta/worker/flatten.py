@@ -159,27 +159,26 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
     keep = set(keep_initial)
     tables = {id(r.resource_handle): r for r in objects.resources if hasattr(r, "resource_handle")}
     graph_def = forward.graph_def
-    _drop_colocations(graph_def, forward.captures)
+    for node in graph_def.node:
+        drop_colocations(node, forward.captures)
     kept = [n for n in graph_def.node if n.name not in forward.captures]
     used = {i.lstrip("^").partition(":")[0] for n in kept for i in n.input}
-    constants: list[tuple[str, int]] = []
+    constants: list[Any] = []
     with graph.as_default():
         input_map: dict[str, Any] = {}
         for name, outer in forward.captures.items():
             if name in forward.read_by:
                 index = forward.read_by[name]
                 if index not in flat.variables:
-                    flat.variables[index] = _make_variable(
+                    flat.variables[index] = make_variable(
                         forward.variables[index], forward.resource_variables[index], index in keep
                     )
                 input_map[name] = flat.variables[index].handle
             elif id(outer) in tables:
                 input_map[name] = _make_table(tables[id(outer)], outer, flat.notes)
             elif outer.dtype not in (tf.resource, tf.variant):
-                value = outer.numpy()
-                input_map[name] = tf.constant(value, outer.dtype, name=name)
-                if outer.dtype != tf.string and value.size > 1:
-                    constants.append((name, int(value.size)))
+                # Within what is imported: made before, `gather/params` would have `gather` renamed.
+                constants.append(make_constant(name, outer))
             else:
                 raise CkptMetaError(
                     Code.UNSUPPORTED_MODEL,
@@ -187,24 +186,44 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
                     "table it tracks; a graph of its own cannot hold it.",
                 )
         del graph_def.node[:]
-        graph_def.node.extend(kept)
-        tf.graph_util.import_graph_def(
-            graph_def, input_map={f"{k}:0": v for k, v in input_map.items() if k in used}, name=""
+        graph_def.node.extend([*constants, *kept])
+        wanted = [t.name for _, t in forward.trace.inputs]
+        wanted += [name for name in forward.outputs.values() if name.partition(":")[0] not in input_map]
+        # By what they became: a node is renamed where a variable's name makes its own a scope.
+        imported = tf.graph_util.import_graph_def(
+            graph_def,
+            input_map={f"{k}:0": v for k, v in input_map.items() if k in used},
+            return_elements=wanted,
+            name="",
         )
-        flat.inputs = {name: graph.get_tensor_by_name(t.name) for name, t in forward.trace.inputs}
+        tensors = dict(zip(wanted, imported, strict=True))
+        flat.inputs = {name: tensors[t.name] for name, t in forward.trace.inputs}
         for name, tensor_name in forward.outputs.items():
             operation = tensor_name.partition(":")[0]
-            tensor = input_map[operation] if operation in input_map else graph.get_tensor_by_name(tensor_name)
+            tensor = input_map[operation] if operation in input_map else tensors[tensor_name]
             # An operation of its own: called as clients know it, and apart from an input that is passed through.
             flat.outputs[name] = tf.identity(tensor, name=as_op_name(name))
-    if constants:
-        total = sum(size for _, size in constants)
-        flat.notes.append(
-            f"{len(constants)} constant(s) with {total} values come from the builder, not from the checkpoint: "
-            + ", ".join(name for name, _ in constants[:5])
-            + ("." if len(constants) <= 5 else " and others.")
-        )
+    flat.notes += _describe_constants(forward)
     return flat
+
+
+def describe_forward(forward: Forward) -> list[str]:
+    """Return what is to be said of a forward pass without tables: what it draws at random, what the builder gave it."""
+    return [*describe_random(find_random(forward.graph_def, forward.outputs)), *_describe_constants(forward)]
+
+
+def _describe_constants(forward: Forward) -> list[str]:
+    captured = ((name, outer) for name, outer in forward.captures.items() if name not in forward.read_by)
+    values = ((name, outer) for name, outer in captured if outer.dtype not in (tf.resource, tf.variant, tf.string))
+    constants = [(name, size) for name, outer in values if (size := int(outer.shape.num_elements() or 0)) > 1]
+    if not constants:
+        return []
+    total = sum(size for _, size in constants)
+    return [
+        f"{len(constants)} constant(s) with {total} values come from the builder, not from the checkpoint: "
+        + ", ".join(name for name, _ in constants[:5])
+        + ("." if len(constants) <= 5 else " and others.")
+    ]
 
 
 def refuse_python_code(graph_def: Any) -> None:
@@ -301,17 +320,24 @@ def _is_node_name(name: str) -> bool:
     )
 
 
-def _drop_colocations(graph_def: Any, captures: Mapping[str, Any]) -> None:
-    """Drop colocations with the captured placeholders: they do not come along."""
-    for node in graph_def.node:
-        if "_class" in node.attr:
-            kept = [c for c in node.attr["_class"].list.s if c.decode().removeprefix("loc:@") not in captures]
-            del node.attr["_class"]
-            if kept:
-                node.attr["_class"].list.s.extend(kept)
+def drop_colocations(node: Any, captures: Mapping[str, Any]) -> None:
+    """Drop a node's colocations with the captured placeholders: they do not come along."""
+    if "_class" in node.attr:
+        kept = [c for c in node.attr["_class"].list.s if c.decode().removeprefix("loc:@") not in captures]
+        del node.attr["_class"]
+        if kept:
+            node.attr["_class"].list.s.extend(kept)
 
 
-def _make_variable(described: ModelVariable, variable: Any, keep_initial: bool) -> Any:
+def make_constant(name: str, value: Any) -> Any:
+    """Return the node of a constant that has an eager tensor's value."""
+    node = v1.NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = value.dtype.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.numpy(), value.dtype))
+    return node
+
+
+def make_variable(described: ModelVariable, variable: Any, keep_initial: bool) -> Any:
     """Make the graph's own variable. Its name is exact: it is no scope's child."""
     shape, dtype = variable.shape, variable.dtype.base_dtype
     initial: Any = lambda: _zeros(shape, dtype)  # noqa: E731

@@ -17,6 +17,21 @@ from tb_ckptmeta.core.legacy import KERAS_3, LEGACY
 from tb_ckptmeta.worker.tensorflow_private import ResourceVariable
 
 _LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
+_PLAIN_INITIALIZERS = (
+    "Zeros",
+    "Ones",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "LecunNormal",
+    "LecunUniform",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+)
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 _NOT_IN_SCOPES = re.compile(r"[^A-Za-z0-9_.\\/>-]")
 
 
@@ -183,6 +198,26 @@ def _find_subclasses(kind: type[Any]) -> Iterator[type[Any]]:
     for below in kind.__subclasses__():
         yield below
         yield from _find_subclasses(below)
+
+
+def find_initialized_shape(initial: Any) -> tuple[int, ...] | None:
+    """Return the shape that a variable of Keras 3 is given by one of Keras' plain initializers, else None.
+
+    `initial` is a variable's `initial_value`: Keras wraps the initializer in a function that holds it and the variable
+    (keras/src/backend/tensorflow/core.py). Tracing one for its shape alone takes a third of a model's building.
+    """
+    if getattr(initial, "__qualname__", "") != "Variable._initialize_with_initializer.<locals>.<lambda>":
+        return None
+    names, cells = initial.__code__.co_freevars, initial.__closure__ or ()
+    held = {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+    initializer, shape = held.get("initializer"), getattr(held.get("self"), "_shape", None)
+    keras = sys.modules.get("keras")
+    kinds = tuple(getattr(keras.initializers, name) for name in _PLAIN_INITIALIZERS) if keras is not None else ()
+    # Its exact type: what somebody derives from it may make whatever it likes. A generator of seeds has a state.
+    plain = type(initializer) in kinds and isinstance(getattr(initializer, "seed", None), (int, type(None)))
+    # Of other types the random ones refuse some, as tracing shows.
+    fits = plain and (type(initializer) in kinds[:2] or str(getattr(held["self"], "_dtype", "")) in _FLOATS)
+    return tuple(shape) if fits and isinstance(shape, tuple) and all(type(d) is int for d in shape) else None
 
 
 def find_untracked(layer: Any) -> Mapping[str, Any]:

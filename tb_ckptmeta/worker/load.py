@@ -10,7 +10,6 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -101,26 +100,24 @@ def find_dependencies(spec: Spec, watch: Watch) -> Dependencies:
     # A venv may see those of the system, or of its user.
     installed.update(p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages"))
     known = {name.partition(".")[0] for name in _before} | sys.stdlib_module_names | _LAZY
+    libraries, temporary = tuple(f"{place}{os.sep}" for place in installed), tempfile.gettempdir() + os.sep
     files = {spec.path} if spec.path else set()
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
         if not isinstance(path, str) or not path.endswith(".py"):
             continue
+        library = module.__name__.partition(".")[0] in known and path.startswith(libraries) and ".." not in path
+        if library and not _belongs(module, spec):
+            continue  # thousands, of which no more is to be asked
         path = os.path.abspath(path)
-        ours = path.startswith((_OURS, tempfile.gettempdir() + os.sep))
-        library = any(path.startswith(i + os.sep) for i in installed) and not _belongs(module, spec)
-        if not ours and not (library and module.__name__.partition(".")[0] in known):
+        if not path.startswith((_OURS, temporary)):
             files.add(path)
     opened = {p for p, digest in watch.files.items() if digest is None} - set(sys.path)  # python311.zip is looked for
-    files |= {p for p in opened if not _is_installed(p, installed)}
+    files |= {p for p in opened if not p.startswith((_OURS, *libraries))}
     found = {path: _digest_settled(path) for path in sorted(files)}
     return Dependencies(
         {**found, **{p: d for p, d in watch.files.items() if d is not None}}, watch.environment, watch.directory
     )
-
-
-def _is_installed(path: str, installed: Iterable[str]) -> bool:
-    return path.startswith(_OURS) or any(path.startswith(i + os.sep) for i in installed)
 
 
 def _digest_settled(path: str) -> str:

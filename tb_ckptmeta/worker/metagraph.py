@@ -28,6 +28,8 @@ def make_metagraph(flat: Flat, binding: Mapping[int, str], provenance: Mapping[s
         saver = v1.train.Saver(dict(sorted(restored.items()))) if restored else None
         meta_graph = v1.train.export_meta_graph(
             graph=flat.graph,
+            # Of a graph alone TensorFlow makes this node by node, in the square of their number.
+            graph_def=flat.graph.as_graph_def(),
             saver_def=saver.as_saver_def() if saver is not None else None,
             strip_default_attrs=True,
             clear_devices=True,
@@ -38,9 +40,6 @@ def make_metagraph(flat: Flat, binding: Mapping[int, str], provenance: Mapping[s
             "tensorflow/serving/predict",
         )
     meta_graph.signature_def["serving_default"].CopyFrom(signature)
-    # Shapes of the graph as it is now: a loop whose variables freeze_graph makes constants has others.
-    for node in meta_graph.graph_def.node:
-        node.attr.pop("_output_shapes", None)
     del meta_graph.meta_info_def.tags[:]
     meta_graph.meta_info_def.tags.append("serve")
     text = json.dumps(provenance, sort_keys=True, separators=(",", ":"))

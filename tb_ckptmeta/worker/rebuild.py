@@ -26,8 +26,9 @@ from tb_ckptmeta.core.verdict import MATCH, MISMATCH
 from tb_ckptmeta.worker.build import Reads, build_eagerly, create_without_weights
 from tb_ckptmeta.worker.configuration import describe_configuration, get_registration, name_source
 from tb_ckptmeta.worker.export import write_export
-from tb_ckptmeta.worker.flatten import Flat, find_ancestors, find_forward, find_listed, flatten
+from tb_ckptmeta.worker.flatten import Flat, Forward, describe_forward, find_forward, find_listed, flatten
 from tb_ckptmeta.worker.graph_mode import build_in_graph
+from tb_ckptmeta.worker.inline import cut, inline
 from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes, list_variables
 from tb_ckptmeta.worker.keras_weights import find_loads
 from tb_ckptmeta.worker.load import find_dependencies
@@ -41,10 +42,14 @@ from tb_ckptmeta.worker.watch import Watch
 
 @dataclass(frozen=True)
 class _Made:
-    """A rebuilt model, and how its flat graph is made once it is known what will be restored."""
+    """A rebuilt model, and how its flat graph is made once it is known what will be restored.
+
+    `forward`: its forward pass, where that can be shown without a flat graph.
+    """
 
     rebuilt: Rebuilt
     flatten: Callable[[Comparison | None], Flat]
+    forward: Forward | None = None
 
 
 def rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, Any]:
@@ -87,15 +92,21 @@ def _rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, 
         contents = Contents.from_json(json.loads(contents_file.read_text(encoding="utf-8")))
         comparison = compare(made.rebuilt, contents, parse_renames(job.source.renames))
     exporting = job.export is not None and comparison is not None and _may_export(comparison, job.allow_partial)
-    flat = made.flatten(comparison if exporting else None)
-    notes = (*describe_configuration(job.source), *made.rebuilt.notes, *flat.notes)
+    shown = None if made.forward is None else inline(made.forward)
+    flat = made.flatten(comparison if exporting else None) if exporting or shown is None else None
+    found = flat.notes if flat is not None else describe_forward(made.forward) if made.forward is not None else ()
+    notes = (*describe_configuration(job.source), *made.rebuilt.notes, *found)
     rebuilt = replace(made.rebuilt, notes=notes, configured=job.source.config is not None)
-    _write_graph(flat, folder)
+    if shown is None:
+        assert flat is not None
+        shown = _draw(flat)
+    (folder / GRAPH).write_bytes(shown.SerializeToString(deterministic=True))
     (folder / REBUILT).write_text(json.dumps(rebuilt.as_json(), default=str), encoding="utf-8")
     value: dict[str, Any] = {"exported": None}
     if exporting:
         assert comparison is not None
         assert job.export is not None
+        assert flat is not None
         steps.begin("exporting")
         provenance = _describe_export(job, comparison, rebuilt)
         value["exported"] = write_export(job.export, flat, comparison.binding, provenance, folder)
@@ -140,7 +151,7 @@ def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps
         kept = () if comparison is None else [i for i in range(len(forward.variables)) if i not in comparison.binding]
         return flatten(forward, objects, kept)
 
-    return _Made(rebuilt, make_flat)
+    return _Made(rebuilt, make_flat, forward)
 
 
 def _rebuild_in_graph(job: Rebuild, registration: Registration, keras: str, steps: Steps) -> _Made:
@@ -166,15 +177,11 @@ def _describe_export(job: Rebuild, comparison: Comparison, rebuilt: Rebuilt) -> 
     }
 
 
-def _write_graph(flat: Flat, folder: Path) -> None:
-    """Write the graph for display: what the outputs need, with the shapes of its tensors."""
+def _draw(flat: Flat) -> Any:
+    """Return the graph for display: what the outputs need, with the shapes of its tensors."""
     graph_def = flat.graph.as_graph_def(add_shapes=True)
-    names = [t.op.name for t in (*flat.outputs.values(), *flat.inputs.values())]
-    needed = find_ancestors(graph_def, names)
-    kept = [n for n in graph_def.node if n.name in needed]
-    del graph_def.node[:]
-    graph_def.node.extend(kept)
-    (folder / GRAPH).write_bytes(graph_def.SerializeToString(deterministic=True))
+    cut(graph_def, [t.op.name for t in (*flat.outputs.values(), *flat.inputs.values())])
+    return graph_def
 
 
 def _read_config(root: Any) -> Mapping[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import signal
@@ -19,6 +20,8 @@ from tb_ckptmeta.worker.load import SEED, import_tensorflow
 from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.user_code import describe_error, format_user_traceback
 
+_COLLECT_EVERY = (200_000, 20, 100)
+
 
 def run(folder: Path, warm: str | None = None) -> NoReturn:
     """Run the request of `folder`, write its result there, and end the process.
@@ -31,6 +34,9 @@ def run(folder: Path, warm: str | None = None) -> NoReturn:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=False)
     sys.dont_write_bytecode = True
+    # A model's building makes objects by the hundred thousand, and nearly all of them stay: looking through them again
+    # and again was a fifth of it. Not never, for what user code leaves behind in cycles is memory.
+    gc.set_threshold(*_COLLECT_EVERY)
     job = read_job(folder)
     try:
         keras = _settle(job)

@@ -45,6 +45,8 @@ def serve(connection: socket.socket, keras: str) -> NoReturn:
     threads = _count_threads()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the forked are reaped by themselves
     connection.settimeout(IDLE_SECONDS)
+    with contextlib.suppress(OSError):
+        connection.send(b"1")  # ready
     while True:
         try:
             message, fds, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 3)

@@ -15,6 +15,7 @@ import pytest
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Describe, Limits
+from tb_ckptmeta.engine import warm
 from tb_ckptmeta.engine.process import run_worker
 from tb_ckptmeta.engine.specs import parse_specs
 from tb_ckptmeta.engine.warm import Workers
@@ -105,6 +106,81 @@ def test_workers_that_wait_for_a_process_which_is_killed_go_on(ask: Ask) -> None
     second, _ = ask()
     thread.join()
     assert second != first
+
+
+def test_workers_whose_process_is_stopped_go_on_with_another(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm, "_BEGIN_SECONDS", 0.5)
+    first, _ = ask()
+    os.kill(first, signal.SIGSTOP)
+    assert ask()[0] not in (first, os.getpid())
+
+
+def test_workers_whose_processes_all_stop_leave_it_to_a_fresh_process(
+    ask: Ask, tmp_path: Path, quick_tensorflow: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "_IMPORT_SECONDS", 0.5)
+    stub = Path(quick_tensorflow["PYTHONPATH"], "tensorflow.py").read_text(encoding="utf-8")
+    folder = tmp_path / "stops"
+    folder.mkdir()
+    (folder / "tensorflow.py").write_text(
+        f"{stub}\nimport os, signal, sys\nif '--warm' in sys.argv: os.kill(os.getpid(), signal.SIGSTOP)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    assert ask()[0] == os.getpid()
+
+
+def test_workers_that_are_prepared_are_forked_from_what_was_started(workers: Workers, ask: Ask) -> None:
+    workers.prepare()
+    [parent] = workers._parents.values()
+    while not parent.is_ready():
+        assert parent.is_alive()
+        time.sleep(0.01)
+    assert ask()[0] == parent._process.pid
+
+
+def test_workers_never_fork_a_real_process_that_has_run_one_eager_operation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves_nothing: Any
+) -> None:
+    pytest.importorskip("tensorflow")
+    site = tmp_path / "site"
+    site.mkdir()
+    # Something that somebody's installation does in every process: it runs an operation, once the file is there.
+    (site / "sitecustomize.py").write_text(
+        "import pathlib, sys, threading, time\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "def compute():\n"
+        "    while not (here / 'go').exists(): time.sleep(0.01)\n"
+        "    tf = sys.modules['tensorflow']\n"
+        "    assert float(tf.constant(1.0) + 1.0) == 2.0\n"
+        "    (here / 'done').touch()\n"
+        "    time.sleep(600)\n"
+        "if not (here / 'go').exists(): threading.Thread(target=compute, daemon=True).start()\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    module = tmp_path / "tells.py"
+    module.write_text(_TELLS_ANCESTOR, encoding="utf-8")
+    [spec] = parse_specs([str(module)])
+
+    def ask(name: str) -> int:
+        folder = tmp_path / name
+        folder.mkdir()
+        [described] = workers.run(Describe(spec, Limits(60.0, 8 << 30)), folder, "It")["builders"]
+        return int(described["name"].partition(" ")[0])
+
+    workers = Workers()
+    try:
+        first = ask("first")
+        assert ask("again") == first
+        before = len(os.listdir(f"/proc/{first}/task"))
+        (site / "go").touch()
+        while not (site / "done").exists():
+            time.sleep(0.01)
+        assert len(os.listdir(f"/proc/{first}/task")) > before
+        assert ask("after") not in (first, os.getpid())
+    finally:
+        workers.close()
 
 
 def test_workers_see_the_environment_of_now(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
