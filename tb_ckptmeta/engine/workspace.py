@@ -32,11 +32,11 @@ from tb_ckptmeta.engine.display import Drawing
 from tb_ckptmeta.engine.drawer import Drawer
 from tb_ckptmeta.engine.export import Exported, export
 from tb_ckptmeta.engine.inspect import Inspector
-from tb_ckptmeta.engine.pair import pair
+from tb_ckptmeta.engine.pair import Pairer, pair
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
-from tb_ckptmeta.engine.scan import Logdir, ScanReport, scan_logdirs
+from tb_ckptmeta.engine.scan import Logdir, Scanner, ScanReport
 from tb_ckptmeta.engine.solve import Solution, make_question, solve
 from tb_ckptmeta.engine.sources import find_sources, get_source
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
@@ -132,6 +132,8 @@ class Workspace:
         self._drawer = Drawer(cache)
         self._inspector = Inspector()
         self._sources = SourceReader()
+        self._scanner = Scanner(self.logdirs)
+        self._pairer = Pairer()
         self._scan_lock = threading.Lock()
         self._scanned: tuple[float, ScanReport] | None = None
 
@@ -156,15 +158,13 @@ class Workspace:
         """List the checkpoints as they are now, or were at most `max_age` seconds ago; without pairings."""
         with self._scan_lock:
             if self._scanned is None or time.monotonic() - self._scanned[0] > max_age:
-                self._scanned = (time.monotonic(), scan_logdirs(self.logdirs))
+                self._scanned = (time.monotonic(), self._scanner.scan())
             return self._scanned[1]
 
     def list_checkpoints(self, builders: Builders, *, max_age: float = 0.0) -> list[Checkpoint]:
         """List the checkpoints with their pairings."""
         report = self.scan(max_age=max_age)
-        return [
-            self._inspector.apply(c).with_pairing(pair(c, builders, report.find_records(c))) for c in report.checkpoints
-        ]
+        return [self._inspector.apply(c) for c in self._pairer.pair(report, builders)]
 
     def get_checkpoint(self, id: str) -> Checkpoint:
         """Return the checkpoint of that id.
