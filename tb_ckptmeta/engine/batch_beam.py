@@ -32,14 +32,24 @@ _LOOK_EVERY = 0.5
 
 
 def find_parts(results: Path, arguments: Sequence[str]) -> tuple[Parts, str]:
-    """Return where Beam's workers leave lines, and its address: below `--temp_location`, else beside the results."""
+    """Return where Beam's workers leave lines, and its address: below `--temp_location`, else beside the results.
+
+    Raises:
+        CkptMetaError: BAD_REQUEST for a location that Beam cannot use.
+    """
     temporary = PipelineOptions(list(arguments)).view_as(GoogleCloudOptions).temp_location
     if not temporary:
         address = str(results.with_name(f".{results.name}.parts"))
-    else:
-        name = hashlib.sha256(str(results).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+        return _open_parts(address), address
+    name = hashlib.sha256(str(results).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    try:
         address = FileSystems.join(temporary, f"ckptmeta-{name}")
-    return _open_parts(address), address
+        parts = _open_parts(address)
+        parts.list()  # tells whether it can be reached
+    except Exception as error:  # each of Beam's file systems has errors of its own
+        message = f"Beam cannot use --temp_location={temporary}: {_first_line(error)}"
+        raise CkptMetaError(Code.BAD_REQUEST, message) from error
+    return parts, address
 
 
 def run_pipeline(

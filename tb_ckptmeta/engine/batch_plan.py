@@ -136,7 +136,7 @@ def _take_fingerprint(checkpoint: Checkpoint, builders: Builders, task: Task) ->
     facts = [
         tb_ckptmeta.__version__,
         {**asdict(task), "folder": task.folder is not None},
-        [names, checkpoint.bytes, checkpoint.modified, checkpoint.state],
+        [names, checkpoint.bytes, checkpoint.modified],
         [pairing.builder, dict(pairing.arguments)],
         None if builder is None else [builder.spec.path, builder.spec.module],
     ]
