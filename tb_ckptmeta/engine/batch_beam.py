@@ -71,6 +71,7 @@ def run_pipeline(
 
     Raises:
         CkptMetaError: WORKER_FAILED where the pipeline failed; as `on_line`.
+        KeyboardInterrupt: also where it hit a runner in this process.
     """
     settings = json.dumps(
         {
@@ -93,6 +94,8 @@ def run_pipeline(
                 | "Carry out" >> beam.ParDo(_CarryOut(settings))
             )
     except Exception as error:
+        if _is_interrupt(error):
+            raise KeyboardInterrupt from error
         raise CkptMetaError(
             Code.WORKER_FAILED,
             f"The Beam pipeline failed with {type(error).__name__}: {_first_line(error)} What was done until then is "
@@ -105,6 +108,15 @@ def run_pipeline(
     parts.close()
     if gathering.error is not None:
         raise gathering.error
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Tell whether an error comes of Ctrl-C: Beam makes another error of it."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _first_line(error: Exception) -> str:

@@ -120,6 +120,27 @@ def test_pipeline_that_was_killed_goes_on_and_does_nothing_twice(
     assert set(read(output)) == {"mlp/ckpt-10", "mlp/ckpt-20", "mlp/ckpt-30", "late/ckpt-10"} >= before
 
 
+def test_pipeline_that_was_interrupted_says_so_and_leaves_nobody_at_work(
+    make_runs: Runs, builders: Path, tmp_path: Path, leaves_nothing: Any
+) -> None:
+    runs, output = make_runs("runs", late=[10]), tmp_path / "verdicts.jsonl"
+    arguments = ["batch", "verify", str(runs), "--output", str(output), "--builders", str(builders)]
+    command = [sys.executable, "-m", "tb_ckptmeta", *arguments, "--", "--runner=DirectRunner"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + PATIENCE
+        while not (builders.parent / "waits").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    assert "Interrupted: 0 of 1 checkpoints are done" in said
+    assert leaves_nothing.wait_until_alone() == {}
+    for path in leaves_nothing.temporary.iterdir():
+        assert not path.name.startswith("ckptmeta-")
+        subprocess.run(["rm", "-r", str(path)], check=True)  # Beam's own
+
+
 def test_runner_that_there_is_not_is_said(cli: Cli, runs: Path, builders: Path, tmp_path: Path) -> None:
     outcome = cli("batch", "verify", runs, "--output", tmp_path / "v", "--builders", builders, "--", "--runner=NoSuch")
     assert outcome.status == 3
