@@ -105,18 +105,22 @@ def _measure_export(command: _Command, runs: list[Path]) -> None:
 def _tell(title: str, ways: Mapping[str, Measure], scale: Mapping[str, float], times: int) -> None:
     peaks: dict[str, int] = {}
 
-    def sample(way: str, measure: Measure) -> float:
+    def sample(way: str, measure: Measure) -> None:
         with PeakMemory() as memory:
-            seconds = measure()
+            measure()
         peaks[way] = memory.bytes
-        return seconds
 
-    # Sampling takes time, so it has a run of its own; but once is no measurement anyway.
-    sampled = {way: sample(way, measure) for way, measure in ways.items()}
-    seconds = take_turns(ways, times) if times > 1 else sampled
+    # Sampling takes time, so it has a run of its own.
+    if times > 1:
+        for way, measure in ways.items():
+            sample(way, measure)
+    seconds = take_turns(ways, times)
     seconds = {way: s * scale.get(way, 1) for way, s in seconds.items()}
     first = next(iter(seconds.values()))
-    rows = [[way, f"{s:,.1f} s", as_ratio(s / first), as_megabytes(peaks[way])] for way, s in seconds.items()]
+    rows = [
+        [way, f"{s:,.1f} s", as_ratio(s / first), as_megabytes(peaks[way]) if way in peaks else "–"]
+        for way, s in seconds.items()
+    ]
     print_table(title, ["", "time", "ratio", "peak memory"], rows)
 
 
