@@ -9,14 +9,20 @@ DEMO ?= ckptmeta-demo
 PORT ?= 6006
 PYTEST_ARGS ?=
 BENCH ?=
+BEAM := .venv-beam
 
-.PHONY: demo test corpus bench check lint types format frontend frontend-test chromium wheel clean
+.PHONY: demo test beam-test corpus bench check lint types format frontend frontend-test chromium wheel clean
 
 demo: $(VENV)/.legacy $(BUNDLE)
 	$(BIN)/tb-ckptmeta demo $(DEMO) --port $(PORT)
 
 test: $(VENV)/.test $(BUNDLE) frontend-test chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Apache Beam has an environment of its own: it pins versions of what TensorFlow needs, too.
+beam-test: $(BUNDLE)
+	$(MAKE) VENV=$(BEAM) $(BEAM)/.beam-test
+	$(BEAM)/bin/python -m pytest -m beam tests/batch $(PYTEST_ARGS)
 
 # Every model of tests/corpus: a table on the terminal, and in docs/models.md. It takes half an hour.
 corpus: $(VENV)/.test $(VENV)/.corpus $(BUNDLE)
@@ -62,7 +68,7 @@ wheel: $(VENV)/.test $(BUNDLE)
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) build dist frontend/build frontend/node_modules tb_ckptmeta/plugin/static *.egg-info
+	rm -rf $(VENV) $(BEAM) build dist frontend/build frontend/node_modules tb_ckptmeta/plugin/static *.egg-info
 
 export CHROMIUM
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 import tb_ckptmeta
+from tb_ckptmeta.cli.batch_arguments import BATCH, add_batch_arguments, split_beam
 from tb_ckptmeta.core.formats import FORMATS
 from tb_ckptmeta.core.source import TITLES
 from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS, default_memory
@@ -18,6 +19,8 @@ DESCRIPTIONS = {
     "which": "Rank the registered builders by how well they fit a checkpoint, and propose the one that matches.",
     "builders": "List the registered builders.",
     "diff": "Compare two checkpoints, two builders, or a checkpoint and a .meta.",
+    "batch verify": "Verify every checkpoint of a logdir, one JSON line each; interrupted, the same command goes on.",
+    "batch export": "Export every checkpoint of a logdir into a folder; interrupted, the same command goes on.",
     "demo": "Write checkpoints of three models and start TensorBoard on them.",
 }
 
@@ -84,6 +87,8 @@ def make_parser(command: str) -> argparse.ArgumentParser:
             parser.add_argument(
                 "--values", action="store_true", help="also read the values of two checkpoints: how far each moved"
             )
+        case "batch verify" | "batch export":
+            add_batch_arguments(parser, command)
         case "demo":
             parser.add_argument(
                 "directory",
@@ -104,12 +109,15 @@ def make_parser(command: str) -> argparse.ArgumentParser:
 
 def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     """Parse one command's arguments, options and positionals in any order. Exits with status 2 on wrong usage."""
-    return make_parser(command).parse_intermixed_args(argv)
+    if not command.startswith(BATCH):
+        return make_parser(command).parse_intermixed_args(argv)
+    own, beam = split_beam(argv)
+    return argparse.Namespace(**vars(make_parser(command).parse_intermixed_args(own)), beam=beam)
 
 
 def describe_usage() -> str:
     """Return the usage of the whole command."""
-    rows = "\n".join(f"  {name:<10}{text}" for name, text in DESCRIPTIONS.items())
+    rows = "\n".join(f"  {name:<14}{text}" for name, text in DESCRIPTIONS.items())
     return (
         f"usage: tb-ckptmeta COMMAND …\n\ntb_ckptmeta {tb_ckptmeta.__version__}: graphs and MetaGraphs for TensorFlow "
         f"checkpoints.\n\ncommands:\n{rows}\n\ntb-ckptmeta COMMAND --help tells more."

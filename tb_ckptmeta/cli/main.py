@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tb_ckptmeta.cli import arguments
+from tb_ckptmeta.cli.batch import export_batch, verify_batch
 from tb_ckptmeta.cli.builders import list_builders
 from tb_ckptmeta.cli.demo import run_demo
 from tb_ckptmeta.cli.diff import diff_sides
@@ -47,6 +48,8 @@ _COMMANDS = {
     "which": rank_builders,
     "builders": list_builders,
     "diff": diff_sides,
+    "batch verify": verify_batch,
+    "batch export": export_batch,
     "demo": run_demo,
 }
 
@@ -63,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return AGREES
     command, *rest = given
+    if command == "batch" and rest:
+        command = f"batch {rest.pop(0)}"
     if command not in _COMMANDS:
         print_error(f"There is no command {command!r}. Commands: {', '.join(_COMMANDS)}.")
         return WRONG_USAGE

@@ -126,13 +126,14 @@ class Progress:
 
     def begin(self) -> None:
         """Tell the title alone, where there are no steps to tell."""
-        self._show(self._title)
+        self.show(self._title)
 
     def tell(self, steps: list[Step]) -> None:
         current = [s.name for s in steps if s.seconds is None]
-        self._show(f"{self._title}: {', '.join(current)}" if current else self._title)
+        self.show(f"{self._title}: {', '.join(current)}" if current else self._title)
 
-    def _show(self, text: str) -> None:
+    def show(self, text: str) -> None:
+        """Tell a text, where there is a terminal."""
         if not sys.stderr.isatty():
             return
         text = clean(text)[:100]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tb_ckptmeta.cli.output import Progress
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.registry import Builders
-from tb_ckptmeta.engine.workspace import Workspace, open_workspace
+from tb_ckptmeta.engine.workspace import DEFAULT_WORKERS, Workspace, open_workspace
 
 
 def make_workspace(options: argparse.Namespace, logdirs: Sequence[str] = ()) -> Workspace:
@@ -18,7 +18,8 @@ def make_workspace(options: argparse.Namespace, logdirs: Sequence[str] = ()) -> 
         CkptMetaError: BAD_REQUEST for a SPEC that names nothing.
     """
     memory = int(options.memory_limit * 2**30)
-    return open_workspace(*logdirs, builders=options.builders, seconds=options.timeout, memory=memory)
+    workers = getattr(options, "workers", None) or DEFAULT_WORKERS
+    return open_workspace(*logdirs, builders=options.builders, seconds=options.timeout, memory=memory, workers=workers)
 
 
 def read_builders(workspace: Workspace) -> Builders:

@@ -20,7 +20,7 @@ from tb_ckptmeta.engine.verify import make_error_verdict
 from tb_ckptmeta.engine.workspace import Workspace
 
 # They say no, and nothing has failed.
-_PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING, Code.NOT_DETERMINED)
+PAIRING_CODES = (Code.NO_BUILDER, Code.AMBIGUOUS_PAIRING, Code.NOT_DETERMINED)
 
 
 def verify_targets(options: argparse.Namespace) -> int:
@@ -102,4 +102,4 @@ def _verify(
 
 
 def _is_pairing(verdict: Verdict) -> bool:
-    return verdict.error is not None and verdict.error.code in _PAIRING_CODES
+    return verdict.error is not None and verdict.error.code in PAIRING_CODES

@@ -64,6 +64,7 @@ class Code(str, Enum):
     KERAS_MISSING = "keras_missing"
     H5PY_MISSING = "h5py_missing"
     ONNX_MISSING = "onnx_missing"
+    BEAM_MISSING = "beam_missing"
     PRIVATE_API_MOVED = "private_api_moved"
     BUSY = "busy"
     CANCELLED = "cancelled"

@@ -78,7 +78,14 @@ class Rebuilder:
     def limits(self) -> Limits:
         return self._limits
 
-    def rebuild(self, source: Source, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Artifacts:
+    def rebuild(
+        self,
+        source: Source,
+        *,
+        fresh: bool = False,
+        on_steps: OnSteps | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Artifacts:
         """Return the rebuilt model of `source`; `fresh` rebuilds it whatever is kept.
 
         Raises:
@@ -103,10 +110,11 @@ class Rebuilder:
             try:
                 with tempfile.TemporaryDirectory(prefix="ckptmeta-") as name:
                     folder = Path(name)
-                    value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps)
+                    value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps, cancelled=cancelled)
                     artifacts = read_artifacts(folder, value)
             except CkptMetaError as error:
-                self._ended[key] = (time.monotonic(), error)
+                if error.code is not Code.CANCELLED:  # that is the end of this request alone
+                    self._ended[key] = (time.monotonic(), error)
                 raise
             self._ended[key] = (time.monotonic(), artifacts)
             self._keep(key, artifacts)

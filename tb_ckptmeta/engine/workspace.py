@@ -56,6 +56,9 @@ from tb_ckptmeta.engine.without_builder import (
 DEFAULT_SECONDS = 600.0
 """How long a worker may take."""
 
+DEFAULT_WORKERS = 2
+"""How many may run at a time."""
+
 
 def default_memory() -> int:
     """Return how much memory a worker may take: half of the machine's, in bytes."""
@@ -70,6 +73,7 @@ def open_workspace(
     builders: Iterable[str] = (),
     seconds: float = DEFAULT_SECONDS,
     memory: int | None = None,
+    workers: int = DEFAULT_WORKERS,
 ) -> Workspace:
     """Return a workspace over some logdirs, with the builders of SPECs and of installed packages.
 
@@ -77,13 +81,14 @@ def open_workspace(
         builders: SPECs, each a module name or the path of a `.py` file.
         seconds: how long one worker process may take.
         memory: how many bytes of memory one worker process may take; None is half of the machine's.
+        workers: how many worker processes may run at a time.
 
     Raises:
         CkptMetaError: BAD_REQUEST for a SPEC that names nothing.
     """
     limits = Limits(seconds, default_memory() if memory is None else memory)
     specs = [*parse_specs(builders), *find_installed_specs()]
-    return Workspace([Logdir("", path) for path in logdirs], specs, limits)
+    return Workspace([Logdir("", path) for path in logdirs], specs, limits, workers=workers)
 
 
 @dataclass(frozen=True)
@@ -117,18 +122,25 @@ class Choice:
 class Workspace:
     """Logdirs and builders, and all that can be done with them. Safe for threads.
 
-    `patience`: how many seconds a SPEC that is being read is waited for; None waits to the end.
+    `patience`: how many seconds a SPEC that is being read is waited for; None waits to the end. `workers`: how many
+    worker processes may run at a time.
     """
 
     def __init__(
-        self, logdirs: Sequence[Logdir], specs: Sequence[Spec], limits: Limits, *, patience: float | None = None
+        self,
+        logdirs: Sequence[Logdir],
+        specs: Sequence[Spec],
+        limits: Limits,
+        *,
+        patience: float | None = None,
+        workers: int = DEFAULT_WORKERS,
     ) -> None:
         self._patience = patience
         self.logdirs = tuple(logdirs)
         self._workers = Workers()
         cache, digests = Cache(find_cache_folder()), Digests()
         self.registry = Registry(specs, limits, self._workers.run, cache=cache, digests=digests)
-        self._rebuilder = Rebuilder(limits, run=self._workers.run, cache=cache, digests=digests)
+        self._rebuilder = Rebuilder(limits, workers, run=self._workers.run, cache=cache, digests=digests)
         self._drawer = Drawer(cache)
         self._inspector = Inspector()
         self._sources = SourceReader()
@@ -142,6 +154,10 @@ class Workspace:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def limits(self) -> Limits:
+        return self._rebuilder.limits
 
     def close(self) -> None:
         """End the processes that wait for the next rebuild; one that is asked for later starts another.
@@ -299,14 +315,22 @@ class Workspace:
         """Rebuild without keeping: one of many tries must not drive out what is shown."""
         return self._rebuilder.rebuild_once(_make_source(choice, contents))
 
-    def rebuild(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Artifacts:
+    def rebuild(
+        self,
+        choice: Choice,
+        *,
+        fresh: bool = False,
+        on_steps: OnSteps | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Artifacts:
         """Rebuild the model of a choice, or parse its source; raises as the worker says, or `SourceReader.read`."""
         if choice.source is not None:
             require_graph(choice.source, "there are no operations to show")
         contents = self._inspector.read(choice.checkpoint)
         if choice.source is not None and not choice.source.asked:
             return self._sources.read(choice.checkpoint, choice.source)
-        return self._rebuilder.rebuild(_make_source(choice, contents), fresh=fresh, on_steps=on_steps)
+        source = _make_source(choice, contents)
+        return self._rebuilder.rebuild(source, fresh=fresh, on_steps=on_steps, cancelled=cancelled)
 
     def draw(self, choice: Choice, *, conceptual: bool = False) -> tuple[Drawing, Sequence[str]]:
         """Draw the graph of a choice for the dashboard; return it with the rebuild's notes. Raises as `rebuild`."""
@@ -319,14 +343,21 @@ class Workspace:
         drawing = self._drawer.draw(artifacts, contents, choice.renames, conceptual=conceptual)
         return drawing, artifacts.rebuilt.notes
 
-    def verify(self, choice: Choice, *, fresh: bool = False, on_steps: OnSteps | None = None) -> Verdict:
+    def verify(
+        self,
+        choice: Choice,
+        *,
+        fresh: bool = False,
+        on_steps: OnSteps | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> Verdict:
         """Return the verdict of a choice; what keeps from one is the verdict's error."""
         id, name = choice.checkpoint.id, choice.builder.name if choice.builder is not None else None
         try:
             if choice.source is not None:
                 require_graph(choice.source, "there is nothing to compare it with")
             contents = self._inspector.read(choice.checkpoint)
-            artifacts = self.rebuild(choice, fresh=fresh, on_steps=on_steps)
+            artifacts = self.rebuild(choice, fresh=fresh, on_steps=on_steps, cancelled=cancelled)
         except CkptMetaError as error:
             return make_error_verdict(id, name, choice.arguments, error)
         if choice.source is not None and not choice.source.asked:

@@ -1,0 +1,214 @@
+"""`tb-ckptmeta batch verify` and `tb-ckptmeta batch export`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tb_ckptmeta.cli.batch_summary import Summary, print_summary
+from tb_ckptmeta.cli.output import Progress, print_error, print_json
+from tb_ckptmeta.cli.setup import make_workspace, read_builders
+from tb_ckptmeta.core.contents import KERAS_FORMATS
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.formats import FILE, get_format
+from tb_ckptmeta.core.landing import unwritable
+from tb_ckptmeta.engine.batch import begin, end, find_parts, take_over
+from tb_ckptmeta.engine.batch_plan import RESULTS, Item, Task, plan
+from tb_ckptmeta.engine.batch_pool import choose_workers, run_pool
+from tb_ckptmeta.engine.batch_results import Results
+from tb_ckptmeta.engine.batch_work import Line, carry_out, make_title
+from tb_ckptmeta.engine.folders import is_within
+from tb_ckptmeta.engine.process import Step
+from tb_ckptmeta.engine.workspace import Workspace
+
+_EXTRA = 'pip install "tensorboard-plugin-ckptmeta[beam]"'
+
+
+def verify_batch(options: argparse.Namespace) -> int:
+    """Verify every checkpoint of the logdirs. Status 1 where one does not match, 3 where there is no verdict."""
+    return _run(options, Task(), Path(options.output).absolute())
+
+
+def export_batch(options: argparse.Namespace) -> int:
+    """Export every checkpoint of the logdirs. Status 1 where one is refused, 3 where one cannot be exported."""
+    format = get_format(options.format)
+    folder = Path(options.output).absolute()
+    task = Task(str(folder), format.name, options.allow_partial, not options.no_check, options.copy)
+    return _run(options, task, folder / RESULTS)
+
+
+def _run(options: argparse.Namespace, task: Task, output: Path) -> int:
+    logdirs, chosen = _get_logdirs(options.logdirs), options.workers
+    options.workers = chosen or choose_workers()
+    if options.beam is not None:
+        _require_beam()
+    if task.folder is not None:
+        _make_folder(task.folder)
+    elif not output.parent.is_dir():
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"There is no folder {output.parent} to write {output.name} into.")
+    with (
+        Results(output, exports=task.folder is not None, overwrite=options.overwrite) as results,
+        make_workspace(options, logdirs) as workspace,
+    ):
+        return _carry_out(options, chosen, task, results, workspace)
+
+
+def _carry_out(
+    options: argparse.Namespace, chosen: int | None, task: Task, results: Results, workspace: Workspace
+) -> int:
+    builders = read_builders(workspace)
+    for problem in builders.problems:
+        print_error(problem.message, problem.details)
+    checkpoints = workspace.list_checkpoints(builders)
+    for text in workspace.scan(max_age=60.0).problems:
+        print_error(text)
+    items = plan(checkpoints, builders, task, options.match)
+    if not items:
+        what = f"of {len(checkpoints)} matches {' or '.join(options.match)}" if checkpoints else "is there"
+        raise CkptMetaError(Code.NOT_FOUND, f"No checkpoint {what} below {', '.join(options.logdirs)}.")
+    if task.folder is not None:
+        _require_outside(workspace, task, items)
+    take_over(results, find_parts(results.path))
+    beam = None if options.beam is None else _Beam(options.beam, results)
+    left = begin(results, items, task, overwrite=options.overwrite)
+    telling = _Telling(results, items, left)
+    try:
+        with telling.progress:
+            telling.begin()
+            if beam is not None:
+                beam.run(left, task, workspace, chosen, telling.add)
+            elif left:
+                workers = min(chosen or _choose_workers(task, left), len(left))
+                _run_here(left, task, workspace, workers, telling)
+    except KeyboardInterrupt:
+        done = sum(i.checkpoint.prefix in results.outcomes for i in items)
+        print_error(
+            f"Interrupted: {done} of {len(items)} checkpoints are done, and in {results.path}. The same command goes "
+            "on from there."
+        )
+        return 130
+    end(task)
+    outcomes = [results.outcomes[i.checkpoint.prefix] for i in items if i.checkpoint.prefix in results.outcomes]
+    summary = Summary(results.path, outcomes, len(items) - len(left), len(items) - len(outcomes))
+    if options.json:
+        print_json(summary.as_json())
+    else:
+        print_summary(summary)
+    if beam is not None and summary.lost:
+        print_error(
+            f"{summary.lost} results have not come back from Beam's workers. They leave them at {beam.address}, which "
+            "has to be a place that this machine and they share: give one with --temp_location."
+        )
+    return summary.status
+
+
+class _Telling:
+    """Puts lines into the results and tells a terminal how far the batch is. Safe for threads."""
+
+    def __init__(self, results: Results, items: Sequence[Item], left: Sequence[Item]) -> None:
+        self.progress = Progress("")
+        self._results = results
+        self._all, self._done, self._no = len(items), len(items) - len(left), 0
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        self._show("")
+
+    def add(self, line: Line) -> None:
+        outcome = self._results.append(line)
+        with self._lock:
+            self._done += 1
+            self._no += not outcome.agrees
+        self._show(make_title(line["run"], line["name"]))
+
+    def tell(self, item: Item, steps: list[Step]) -> None:
+        running = [s.name for s in steps if s.seconds is None]
+        if running:
+            self._show(f"{item.title}: {running[-1]}")
+
+    def _show(self, what: str) -> None:
+        with self._lock:
+            no = f" ({self._no} no)" if self._no else ""
+            self.progress.show(f"{self._done} of {self._all} done{no}  {what}")
+
+
+def _run_here(items: Sequence[Item], task: Task, workspace: Workspace, workers: int, telling: _Telling) -> None:
+    run_pool(
+        items,
+        lambda item, on_steps, cancelled: carry_out(workspace, task, item, on_steps=on_steps, cancelled=cancelled),
+        workers,
+        telling.add,
+        telling.tell,
+    )
+
+
+class _Beam:
+    """Apache Beam, with its own options."""
+
+    def __init__(self, arguments: Sequence[str], results: Results) -> None:
+        from tb_ckptmeta.engine import batch_beam
+
+        self._arguments = arguments
+        parts, self.address = batch_beam.find_parts(results.path, arguments)
+        take_over(results, parts)
+
+    def run(
+        self,
+        items: Sequence[Item],
+        task: Task,
+        workspace: Workspace,
+        workers: int | None,
+        on_line: Callable[[Line], None],
+    ) -> None:
+        from tb_ckptmeta.engine import batch_beam
+
+        if items:
+            specs, limits = workspace.registry.specs, workspace.limits
+            batch_beam.run_pipeline(items, task, specs, limits, workers, self.address, self._arguments, on_line)
+
+
+def _require_beam() -> None:
+    try:
+        import tb_ckptmeta.engine.batch_beam  # noqa: F401
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "apache_beam":
+            raise
+        message = f"Options behind `--` are Apache Beam's, and Beam is not installed. Install it: {_EXTRA}"
+        raise CkptMetaError(Code.BEAM_MISSING, message) from error
+
+
+def _get_logdirs(given: Sequence[str]) -> list[str]:
+    for path in given:
+        if not os.path.isdir(path):
+            raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {path}.")
+    return [os.path.abspath(path) for path in given]
+
+
+def _make_folder(folder: str) -> None:
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise unwritable(Path(folder), error) from error
+
+
+def _require_outside(workspace: Workspace, task: Task, items: Sequence[Item]) -> None:
+    """Make sure that exports which are checkpoints do not come into a logdir: they would be exported next."""
+    assert task.folder is not None
+    if get_format(task.format).layout == FILE and not any(i.checkpoint.format in KERAS_FORMATS for i in items):
+        return
+    folder = os.path.realpath(task.folder)
+    for logdir in workspace.logdirs:
+        if is_within(folder, os.path.realpath(logdir.path)):
+            message = (
+                f"{task.folder} lies in the logdir {logdir.path}, and what is exported there would be found as "
+                "checkpoints. Choose another output."
+            )
+            raise CkptMetaError(Code.OUTPUT_UNWRITABLE, message)
+
+
+def _choose_workers(task: Task, items: Sequence[Item]) -> int:
+    weights = 0 if task.folder is None or not task.check else max(i.checkpoint.bytes for i in items)
+    return choose_workers(weights)

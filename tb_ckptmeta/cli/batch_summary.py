@@ -1,0 +1,80 @@
+"""Sum a batch up, for people and for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tb_ckptmeta.cli.output import clean, print_table
+from tb_ckptmeta.cli.verify import PAIRING_CODES
+from tb_ckptmeta.core.errors import Code
+from tb_ckptmeta.core.verdict import ERROR, MATCH, MISMATCH, PARTIAL
+from tb_ckptmeta.engine.batch_results import Outcome
+
+_STATUSES = (MATCH, PARTIAL, MISMATCH, ERROR)
+_MOST_NAMED = 20
+# They say no, and nothing has failed.
+_NO = {code.value for code in (*PAIRING_CODES, Code.NOT_MATCHING, Code.CHECK_FAILED)}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a batch went. `earlier`: how many of the outcomes were there already; `lost`: how many are missing."""
+
+    path: Path
+    outcomes: Sequence[Outcome]
+    earlier: int
+    lost: int = 0
+
+    @property
+    def failures(self) -> list[Outcome]:
+        return [o for o in self.outcomes if not o.agrees]
+
+    @property
+    def status(self) -> int:
+        """The exit status: 0 all agree, 1 some say no, 3 something could not be done."""
+        if self.lost or any(o.code is not None and o.code not in _NO for o in self.outcomes):
+            return 3
+        return 1 if self.failures else 0
+
+    def count(self) -> dict[str, Counter[str]]:
+        """Return builder -> status -> how many; the builder is `-` where there is none."""
+        counts: dict[str, Counter[str]] = {}
+        for outcome in self.outcomes:
+            counts.setdefault(outcome.builder or "-", Counter())[outcome.status] += 1
+        return dict(sorted(counts.items()))
+
+    def as_json(self) -> dict[str, Any]:
+        counts = self.count()
+        total = sum(counts.values(), Counter())
+        return {
+            "output": str(self.path),
+            "checkpoints": len(self.outcomes) + self.lost,
+            "earlier": self.earlier,
+            "statuses": {s: total[s] for s in _STATUSES},
+            "builders": {b: {s: c[s] for s in _STATUSES} for b, c in counts.items()},
+            "failures": [
+                {"prefix": o.prefix, "builder": o.builder, "status": o.status, "code": o.code, "summary": o.summary}
+                for o in self.failures
+            ],
+        }
+
+
+def print_summary(summary: Summary) -> None:
+    """Print what came of a batch: a table by builder, then what says no, by name."""
+    counts = summary.count()
+    rows = [[name, str(c.total()), *(str(c[s]) for s in _STATUSES)] for name, c in counts.items()]
+    if len(rows) > 1:
+        total = sum(counts.values(), Counter())
+        rows.append(["all", str(total.total()), *(str(total[s]) for s in _STATUSES)])
+    print_table(("BUILDER", "CHECKPOINTS", *(s.upper() for s in _STATUSES)), rows)
+    failures = summary.failures
+    for outcome in failures[:_MOST_NAMED]:
+        print(clean(f"  {outcome.title}  {outcome.builder or '-'}  {outcome.summary}"))
+    if len(failures) > _MOST_NAMED:
+        print(f"  … and {len(failures) - _MOST_NAMED} more")
+    earlier = f", {summary.earlier} of them from before" if summary.earlier else ""
+    print(clean(f"{len(summary.outcomes)} checkpoints in {summary.path}{earlier}."))

@@ -1,0 +1,115 @@
+"""Carry out a batch on this machine: threads that wait, worker processes that work. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from tb_ckptmeta.core.errors import CkptMetaError
+from tb_ckptmeta.engine.batch_plan import Item
+from tb_ckptmeta.engine.batch_work import Line
+from tb_ckptmeta.engine.process import GRACE_SECONDS, OnSteps, Step
+
+Work = Callable[[Item, OnSteps, threading.Event], Line]
+
+_WORKER = 1 << 30
+"""What a worker is reckoned to take: TensorFlow's import, a graph, and some user code."""
+_COPIES = 3
+"""How often the weights are in memory while an export is checked: read, restored, and in the other worker."""
+
+
+def choose_workers(largest: int = 0) -> int:
+    """Return how many workers this machine bears: one a core, and no more than have memory.
+
+    Args:
+        largest: of the checkpoints whose weights are read, the largest one's bytes.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _find_memory() // (_WORKER + _COPIES * largest)))
+
+
+def run_pool(
+    items: Sequence[Item],
+    work: Work,
+    workers: int,
+    on_line: Callable[[Line], None],
+    on_steps: Callable[[Item, list[Step]], None],
+) -> None:
+    """Carry out every item, `workers` at a time; `on_line` gets each line as it comes, in the worker's thread.
+
+    When this is interrupted, what runs is ended, and what is done already has its line.
+
+    Raises:
+        CkptMetaError: as `on_line`, which ends all.
+    """
+    queue, cancelled = _Queue(items), threading.Event()
+    errors: list[BaseException] = []
+
+    def labour() -> None:
+        call: str | None = None
+        try:
+            while not cancelled.is_set() and (item := queue.take(call)) is not None:
+                call = item.call
+                on_line(work(item, lambda steps, item=item: on_steps(item, steps), cancelled))  # type: ignore[misc]
+        except CkptMetaError as error:
+            if not cancelled.is_set():
+                errors.append(error)
+            cancelled.set()
+        except BaseException as error:
+            errors.append(error)
+            cancelled.set()
+
+    threads = [threading.Thread(target=labour, name=f"ckptmeta-batch-{i}", daemon=True) for i in range(workers)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.2)
+    except BaseException:
+        cancelled.set()
+        for thread in threads:
+            thread.join(GRACE_SECONDS)
+        raise
+    if errors:
+        raise errors[0]
+
+
+class _Queue:
+    """The items by builder call. A worker stays with its call, takes the next that nobody has, then helps others.
+
+    Two workers at the first checkpoint of one call would wait for the same rebuild.
+    """
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._waiting: dict[str, deque[Item]] = {}
+        self._begun: dict[str, deque[Item]] = {}
+        self._lock = threading.Lock()
+        for item in items:
+            self._waiting.setdefault(item.call, deque()).append(item)
+
+    def take(self, call: str | None) -> Item | None:
+        with self._lock:
+            group = self._begun.get(call or "")
+            if not group and self._waiting:
+                call = next(iter(self._waiting))
+                group = self._begun[call] = self._waiting.pop(call)
+            if not group:
+                group = max(self._begun.values(), key=len, default=None)
+            return group.popleft() if group else None
+
+
+def _find_memory() -> int:
+    """Return how many bytes of memory are to be had."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            rows = dict(line.split(":", 1) for line in lines)
+        return int(rows["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # a platform that does not tell
+        return 8 << 30

@@ -1,0 +1,133 @@
+"""Carry out one item of a batch, whatever happens to it: a line of the results. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.landing import unwritable
+from tb_ckptmeta.core.verdict import ERROR, MATCH, PARTIAL, Verdict
+from tb_ckptmeta.engine.batch_plan import Item, Task
+from tb_ckptmeta.engine.folders import is_within
+from tb_ckptmeta.engine.process import OnSteps
+from tb_ckptmeta.engine.verify import make_error_verdict
+from tb_ckptmeta.engine.workspace import Choice, Delivered, Workspace
+
+Line = dict[str, Any]
+"""What is known of one checkpoint, as JSON."""
+
+
+def carry_out(
+    workspace: Workspace,
+    task: Task,
+    item: Item,
+    *,
+    on_steps: OnSteps | None = None,
+    cancelled: threading.Event | None = None,
+) -> Line:
+    """Verify or export one checkpoint and return its line. What keeps from it stands in the line.
+
+    Raises:
+        CkptMetaError: CANCELLED, and nothing else.
+    """
+    began = time.monotonic()
+    checkpoint = item.checkpoint
+    sources: dict[str, str] = {}
+    delivered: Delivered | None = None
+    error: CkptMetaError | None = None
+    verdict = make_error_verdict(checkpoint.id, checkpoint.pairing.builder, checkpoint.pairing.arguments, _NOTHING)
+    try:
+        choice = workspace.choose(checkpoint, pairing=checkpoint.pairing)
+        verdict = workspace.verify(choice, on_steps=on_steps, cancelled=cancelled)
+        if verdict.error is not None:
+            raise verdict.error
+        sources = dict(workspace.rebuild(choice).dependencies.files)  # which is kept
+        if task.folder is not None:
+            delivered = _export(workspace, task, item, choice, verdict, on_steps, cancelled)
+            verdict = delivered.exported.verdict
+    except CkptMetaError as raised:
+        error = raised
+    except Exception as raised:  # one checkpoint must not end the others
+        error = CkptMetaError(Code.WORKER_FAILED, f"It failed with {type(raised).__name__}: {raised}.")
+    if error is not None and error.code is Code.CANCELLED:
+        raise error
+    if error is not None and verdict.status == ERROR:
+        verdict = make_error_verdict(checkpoint.id, verdict.builder, verdict.arguments, error)
+    known = {
+        "prefix": checkpoint.prefix,
+        "run": checkpoint.run,
+        "name": checkpoint.name,
+        "fingerprint": item.fingerprint,
+        "sources": sources,
+        "seconds": round(time.monotonic() - began, 3),
+        "summary": verdict.summary() if error is None or verdict.status == ERROR else f"error: {error.message}",
+    }
+    if task.folder is None:
+        return {**known, **verdict.as_json()}
+    exported = None if delivered is None else delivered.exported
+    return {
+        **known,
+        "output": None if delivered is None else os.path.relpath(delivered.path, task.folder),
+        "format": task.format if exported is None else exported.format.name,
+        "bytes": None if delivered is None else delivered.size,
+        "verdict": verdict.as_json(),
+        "check": None if exported is None else exported.check.as_json(),
+        "error": None if error is None else error.as_json(),
+    }
+
+
+def make_title(run: str, name: str) -> str:
+    """Return what people call a checkpoint."""
+    return name if run == ROOT_RUN else f"{run}/{name}"
+
+
+_NOTHING = CkptMetaError(Code.WORKER_FAILED, "Nothing was done.")
+
+
+def _export(
+    workspace: Workspace,
+    task: Task,
+    item: Item,
+    choice: Choice,
+    verdict: Verdict,
+    on_steps: OnSteps | None,
+    cancelled: threading.Event | None,
+) -> Delivered:
+    # Asked before, for an export begins with the model's weights.
+    if verdict.status != MATCH and not (task.allow_partial and verdict.status == PARTIAL):
+        raise _refuse(item.checkpoint, verdict)
+    assert task.folder is not None
+    assert item.output is not None
+    output = Path(task.folder, item.output)
+    if not is_within(os.path.realpath(output), os.path.realpath(task.folder)):
+        message = f"{output} leads out of {task.folder} by a link. Take the link away, or choose another output."
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, message)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(output.parent, error) from error
+    return workspace.export_to(
+        choice,
+        task.format,
+        output,
+        overwrite=item.overwrite,
+        copy=task.copy,
+        allow_partial=task.allow_partial,
+        check=task.check,
+        on_steps=on_steps,
+        cancelled=cancelled,
+    )
+
+
+def _refuse(checkpoint: Checkpoint, verdict: Verdict) -> CkptMetaError:
+    hint = " --allow-partial exports it all the same." if verdict.status == PARTIAL else ""
+    return CkptMetaError(
+        Code.NOT_MATCHING,
+        f"Checkpoint {checkpoint.name} and builder {verdict.builder!r} do not match, and nothing was exported. "
+        f"{verdict.summary()}.{hint}",
+    )

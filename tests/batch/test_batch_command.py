@@ -1,0 +1,169 @@
+"""`tb-ckptmeta batch` as people use it: what it writes and says, how it ends, and how it goes on after it was ended."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tb_ckptmeta.cli import main
+
+Cli = Callable[..., Any]
+Runs = Callable[..., Path]
+
+PATIENCE = 120.0
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the lines of results by run and name; each must be there once."""
+    lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+    found = {f"{line['run']}/{line['name']}": line for line in lines}
+    assert len(found) == len(lines)
+    return found
+
+
+def test_batch_verify_writes_a_line_for_each_checkpoint_and_sums_up(
+    cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
+) -> None:
+    runs = make_runs("runs", mlp=[10, 20], wide=[10], alien=[10], broken=[10])
+    (runs / "mlp/ckpt-20.data-00000-of-00001").unlink()
+    more = make_runs("more", mlp=[30])
+    output = tmp_path / "verdicts.jsonl"
+    outcome = cli("batch", "verify", runs, more, "--output", output, "--builders", builders, "--match", "[!b]*/*")
+    assert (outcome.status, outcome.left_alive, outcome.left_behind) == (3, [], [])
+    lines = read(output)
+    assert {title: line["status"] for title, line in lines.items()} == {
+        "mlp/ckpt-10": "match",
+        "mlp/ckpt-20": "error",
+        "mlp/ckpt-30": "match",
+        "wide/ckpt-10": "mismatch",
+        "alien/ckpt-10": "error",
+    }
+    assert lines["alien/ckpt-10"]["error"]["code"] == "no_builder"
+    assert lines["mlp/ckpt-20"]["error"]["code"] == "checkpoint_incomplete"
+    match = lines["mlp/ckpt-30"]
+    assert (match["prefix"], match["bound"], match["missing"]) == (str(more / "mlp/ckpt-30"), 4, [])
+    assert {Path(p).name for p in match["sources"]} - {"keras.json"} == {"batch_builders.py", "batch_units.py"}
+    rows = [line.split() for line in outcome.stdout.splitlines()]
+    assert rows[:5] == [
+        ["BUILDER", "CHECKPOINTS", "MATCH", "PARTIAL", "MISMATCH", "ERROR"],
+        ["-", "1", "0", "0", "0", "1"],
+        ["mlp", "3", "2", "0", "0", "1"],
+        ["wide", "1", "0", "0", "1", "0"],
+        ["all", "5", "2", "0", "1", "2"],
+    ]
+    for text in ("wide/ckpt-10  wide  mismatch: 1 of 4", "mlp/ckpt-20  mlp  error: Checkpoint ckpt-20 is incomplete"):
+        assert text in outcome.stdout
+    assert f"5 checkpoints in {output}" in outcome.stdout
+
+
+def test_batch_that_was_ended_goes_on_and_does_nothing_twice(
+    make_runs: Runs, builders: Path, tmp_path: Path, leaves_nothing: Any
+) -> None:
+    runs, output = make_runs("runs", mlp=[10, 20, 30], late=[10, 20]), tmp_path / "verdicts.jsonl"
+    command = [sys.executable, "-m", "tb_ckptmeta", "batch", "verify", str(runs), "--output", str(output)]
+    command += ["--builders", str(builders), "--workers", "2"]
+    done: bytes = b""
+    for end in (signal.SIGKILL, signal.SIGINT):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            wait_until(lambda: output.exists() and output.read_bytes().count(b"\n") == 3)
+            wait_until(lambda: (builders.parent / "waits").exists())
+            process.send_signal(end)
+            _, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == (-end if end == signal.SIGKILL else 130), said
+        assert leaves_nothing.wait_until_alone() == {}
+        (builders.parent / "waits").unlink()
+        if end == signal.SIGINT:
+            assert "Interrupted: 3 of 5 checkpoints are done" in said
+            assert output.read_bytes() == done
+        else:  # nobody could clear up
+            for path in leaves_nothing.temporary.iterdir():
+                subprocess.run(["rm", "-r", str(path)], check=True)
+        done = output.read_bytes()
+        assert sorted(read(output)) == ["mlp/ckpt-10", "mlp/ckpt-20", "mlp/ckpt-30"]
+    (builders.parent / "go").touch()
+    with output.open("ab") as file:
+        file.write(b'{"prefix": "/half/written')
+    ended = subprocess.run([*command, "--resume", "--json"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert output.read_bytes().startswith(done)
+    assert {line["status"] for line in read(output).values()} == {"match"}
+    summary = json.loads(ended.stdout)
+    assert (summary["checkpoints"], summary["earlier"], summary["failures"]) == (5, 3, [])
+    assert summary["statuses"] == {"match": 5, "partial": 0, "mismatch": 0, "error": 0}
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# --- what is wrong with the command line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["batch"], 2, "batch verify"),
+        (["batch", "scan"], 2, "no command 'batch scan'"),
+        (["batch", "verify", "RUNS"], 2, "--output"),
+        (["batch", "verify", "--output", "OUT"], 2, "LOGDIR"),
+        (["batch", "verify", "RUNS/none", "--output", "OUT"], 3, "There is no folder"),
+        (["batch", "verify", "RUNS", "--output", "OUT/none/v.jsonl"], 2, "There is no folder"),
+        (["batch", "verify", "RUNS", "--output", "RUNS/notes.txt"], 2, "holds something else"),
+        (["batch", "verify", "RUNS", "--output", "OUT", "--workers", "0"], 2, "no number of processes"),
+        (["batch", "verify", "RUNS", "--output", "OUT", "--resume", "--overwrite"], 2, "not allowed with"),
+        (["batch", "export", "RUNS", "--output", "RUNS/notes.txt"], 2, "cannot be written"),
+        (["batch", "export", "RUNS", "--output", "OUT", "--format", "gif"], 2, "no export format"),
+        (["batch", "verify", "RUNS", "--output", "OUT", "--match", "x/*"], 3, "No checkpoint of 1 matches x/*"),
+        (["batch", "export", "RUNS", "--output", "RUNS/out", "--format", "saved_model"], 2, "lies in the logdir"),
+    ],
+)
+def test_wrong_use_is_said_and_nothing_is_done(
+    make_runs: Runs,
+    tmp_path: Path,
+    quick_tensorflow: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    status: int,
+    said: str,
+) -> None:
+    runs = make_runs("runs", mlp=[10])
+    (runs / "notes.txt").write_text("Mine.")
+    for name, value in quick_tensorflow.items():
+        monkeypatch.setenv(name, value)
+    words = [w.replace("RUNS", str(runs)).replace("OUT", str(tmp_path / "out")) for w in arguments]
+    try:
+        found = main(words)
+    except SystemExit as ended:  # argparse's way
+        found = ended.code  # type: ignore[assignment]
+    assert found == status
+    assert said in capsys.readouterr().err
+    assert (runs / "notes.txt").read_text() == "Mine."
+
+
+@pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="Beam is installed")
+def test_beams_options_without_beam_name_the_extra(cli: Cli, make_runs: Runs, tmp_path: Path) -> None:
+    runs = make_runs("runs", mlp=[10])
+    outcome = cli("batch", "verify", runs, "--output", tmp_path / "v.jsonl", "--", "--runner=DirectRunner")
+    assert outcome.status == 3
+    assert 'pip install "tensorboard-plugin-ckptmeta[beam]"' in outcome.stderr
+    assert not (tmp_path / "v.jsonl").exists()
+
+
+def test_import_of_the_command_loads_no_beam() -> None:
+    code = "import sys, tb_ckptmeta.cli.main; print('apache_beam' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert ended.stdout.strip() == "False"
