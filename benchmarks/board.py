@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from benchmarks.machine import make_environment
 
@@ -40,18 +41,34 @@ class Board:
         assert body is not None, path
         return body
 
+    def look(self, run: str, tag: str | None = None) -> float:
+        """Return how long it takes to get a graph as the dashboard asks for it, compressed, to its last byte.
+
+        The graph of a whole run has no tag.
+        """
+        query = {"run": run, **({} if tag is None else {"tag": tag}), "conceptual": "false"}
+        path = "/data/plugin/graphs/graph?" + urlencode(query)
+        began = time.perf_counter()
+        body = _ask(self.port, path, {"Accept-Encoding": "gzip"})
+        ended = time.perf_counter()
+        assert body is not None
+        assert body.startswith(b"\x1f\x8b"), body[:200]
+        return ended - began
+
 
 @contextmanager
-def start_board(logdir: Path, *, ours: bool = True) -> Iterator[Board]:
+def start_board(
+    logdir: Path, *arguments: str, ours: bool = True, environment: Mapping[str, str] | None = None
+) -> Iterator[Board]:
     """Start TensorBoard on a logdir, and wait until it says which plugins it has; end it with the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = ["--logdir", str(logdir), "--port", str(port), "--host", "127.0.0.1"]
+    given = ["--logdir", str(logdir), "--port", str(port), "--host", "127.0.0.1", *arguments]
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", _START if ours else _START_WITHOUT, *arguments],
-        env=make_environment(),
+        [sys.executable, "-c", _START if ours else _START_WITHOUT, *given],
+        env={**make_environment(), **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -69,10 +86,10 @@ def start_board(logdir: Path, *, ours: bool = True) -> Iterator[Board]:
         process.wait()
 
 
-def _ask(port: int, path: str) -> bytes | None:
+def _ask(port: int, path: str, headers: Mapping[str, str] | None = None) -> bytes | None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_MOST_SECONDS)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers or {}))
         response = connection.getresponse()
         body = response.read()
     except OSError:  # nobody listens yet

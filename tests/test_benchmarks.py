@@ -85,7 +85,7 @@ def test_large_checkpoint_is_one_that_tensorflow_reads_and_takes_no_room(large: 
 
 
 def test_benchmark_of_sizes_runs_through_and_prints_its_tables() -> None:
-    printed = run_python("-m", "benchmarks", "--quick", "verdict_size")
+    printed = run_python("-m", "benchmarks", "--quick", "rebuild", "verdict_size", "weights")
     assert re.search(r"\d+ cores .*, Linux .*, Python 3\.\d+\.\d+, tensorflow 2\.", printed)
     assert re.search(r"^\| MLP \| [\d.,]+ ms \| [\d.,]+ ms \| \d+\.\d+ \|$", printed, re.MULTILINE)
     few = printed.partition("| 0.1 million parameters | 0.2 million parameters |")[2]
@@ -111,6 +111,19 @@ def test_benchmarks_of_scan_and_start_run_through_and_print_their_tables() -> No
     start = re.search(r"^\| a logdir of 20 runs \| (\S+) ms \| (\S+) ms \| (\S+) ms \|", printed, re.MULTILINE)
     assert start is not None
     assert all(float(start[i].replace(",", "")) > 0 for i in (1, 2))
+
+
+def test_benchmark_of_graphs_runs_through_and_prints_its_tables() -> None:
+    printed = run_python("-m", "benchmarks", "--quick", "graphs")
+    rows = re.findall(r"^\| (\w[^|]*?) \| (\S+) ms \| (\S+) \|$", printed, re.MULTILINE)
+    assert [what for what, _, _ in rows] == [
+        "the stock plugin, from an event file",
+        "a first look, from a .meta",
+        "a second look",
+        "MLP, a first look",
+        "a second look",
+        "the first look of a TensorBoard that starts anew",
+    ]
 
 
 def test_benchmark_that_there_is_not_is_named() -> None:
