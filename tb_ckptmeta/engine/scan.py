@@ -15,6 +15,7 @@ from typing import NamedTuple
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, make_id
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.record import FILE_NAME, MAX_BYTES, RecordedPairing, parse_record
+from tb_ckptmeta.engine.remote import as_path, is_remote
 
 LISTED = "listed"
 INCOMPLETE = "incomplete"
@@ -71,9 +72,14 @@ def scan_logdirs(logdirs: Sequence[Logdir]) -> ScanReport:
     """List the checkpoints of every logdir, runs in natural order, steps ascending. A missing folder is empty."""
     report = ScanReport()
     for index, logdir in enumerate(logdirs):
-        root = os.path.realpath(logdir.path)
         # Two unnamed logdirs may hold the same run; their ids must differ all the same.
         salt = f"{index}:" if index and not logdir.name else ""
+        if is_remote(logdir.path):
+            from tb_ckptmeta.engine.scan_remote import scan_remote  # which is made of what is below
+
+            scan_remote(logdir, salt, report)
+            continue
+        root = os.path.realpath(logdir.path)
         for folder in _walk(logdir.path, root, report.problems):
             relative = os.path.relpath(folder.path, logdir.path)
             run = "/".join(p for p in (logdir.name, "" if relative == "." else relative.replace(os.sep, "/")) if p)
@@ -96,11 +102,11 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
 
     The path may be the prefix, or any of its files.
     """
-    for pattern in (_INDEX, _SHARD):
-        if (match := pattern.fullmatch(prefix)) and not match["temporary"]:
-            prefix = match["prefix"]
-    if match := _V1_PREFIX.fullmatch(prefix):
-        prefix = match["prefix"]
+    if is_remote(prefix):
+        from tb_ckptmeta.engine.scan_remote import find_remote_by_prefix
+
+        return find_remote_by_prefix(prefix)
+    prefix = strip_to_prefix(as_path(prefix))
     directory, name = os.path.split(os.path.abspath(prefix))
     folder = _read_folder(directory, os.sep, [])
     if folder is None:
@@ -113,6 +119,15 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
     return None
 
 
+def strip_to_prefix(path: str) -> str:
+    """Return the prefix of a checkpoint where `path` is one of its files, or how TensorFlow restores V1 shards."""
+    for pattern in (_INDEX, _SHARD):
+        if (match := pattern.fullmatch(path)) and not match["temporary"]:
+            path = match["prefix"]
+    match = _V1_PREFIX.fullmatch(path)
+    return match["prefix"] if match else path
+
+
 def check_confined(checkpoint: Checkpoint) -> None:
     """Make sure, right before they are read, that a checkpoint's files lie within its logdir.
 
@@ -121,6 +136,11 @@ def check_confined(checkpoint: Checkpoint) -> None:
     Raises:
         CkptMetaError: OUTSIDE_LOGDIR; CHECKPOINT_MISSING where a file has gone since it was listed.
     """
+    if checkpoint.listed is not None:
+        from tb_ckptmeta.engine.scan_remote import look_at
+
+        look_at(checkpoint)
+        return
     for path in checkpoint.files:
         if not os.path.exists(path):
             raise CkptMetaError(
@@ -335,6 +355,10 @@ def read_records(directory: str) -> tuple[RecordedPairing, ...]:
     Raises:
         CkptMetaError: INVALID_RECORD.
     """
+    if is_remote(directory):
+        from tb_ckptmeta.engine.scan_remote import read_remote_records
+
+        return read_remote_records(directory)
     path = os.path.join(directory, FILE_NAME)
     try:
         with open(path, "rb") as file:
