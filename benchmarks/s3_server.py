@@ -1,8 +1,9 @@
-"""Serve a folder as an S3 server does, with moto: python s3_server.py FOLDER LOG.
+"""Serve a folder as an S3 server does, with moto: python s3_server.py FOLDER LOG [SECONDS].
 
 Each folder in FOLDER is a bucket, each file below it an object whose bytes are the file's: of one that is sparse
 nothing is on a disk or in memory. What clients write is kept in memory. The port is printed; LOG gets a line of JSON
-for every request: method, path, query, range, and the bytes that the answer has.
+for every request: method, path, query, range, and the bytes that the answer has. Each answer takes SECONDS more, as
+over a network.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import logging
 import mmap
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,15 @@ class FileKey(FakeKey):
     __module__ = FakeKey.__module__  # moto finds the service there that a class belongs to
 
     def __init__(self, path: Path, name: str, bucket: str) -> None:
-        status = path.stat()
-        etag = f"{status.st_size:x}-{status.st_mtime_ns:x}"
-        super().__init__(name, b"", DEFAULT_ACCOUNT_ID, REGION, etag=etag, bucket_name=bucket)
+        super().__init__(name, b"", DEFAULT_ACCOUNT_ID, REGION, bucket_name=bucket)
         self._path = path
+        status = path.stat()
         self.contentsize = status.st_size
-        self.last_modified = datetime.utcfromtimestamp(status.st_mtime)
+        self.last_modified = datetime.fromtimestamp(status.st_mtime, timezone.utc).replace(tzinfo=None)
+
+    @property
+    def etag(self) -> str:
+        return f'"{self.contentsize:x}-{self._path.stat().st_mtime_ns:x}"'
 
     @property
     def value(self) -> Any:
@@ -61,13 +66,15 @@ class FileKey(FakeKey):
 class Logged:
     """A WSGI application whose requests are written down."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], log: Path) -> None:
+    def __init__(self, app: Callable[..., Iterable[bytes]], log: Path, seconds: float) -> None:
         self._app = app
+        self._seconds = seconds
         self._log = log.open("a", encoding="utf-8")
         self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         parts = list(self._app(environ, start_response))
+        time.sleep(self._seconds)
         line = {
             "method": environ["REQUEST_METHOD"],
             "path": environ["PATH_INFO"],
@@ -93,7 +100,8 @@ def plant(folder: Path) -> None:
 def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     plant(Path(sys.argv[1]))
-    app = Logged(DomainDispatcherApplication(create_backend_app), Path(sys.argv[2]))
+    seconds = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0
+    app = Logged(DomainDispatcherApplication(create_backend_app), Path(sys.argv[2]), seconds)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     print(server.server_port, flush=True)
     server.serve_forever()

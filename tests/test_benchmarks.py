@@ -85,7 +85,7 @@ def test_large_checkpoint_is_one_that_tensorflow_reads_and_takes_no_room(large: 
 
 
 def test_benchmarks_run_through_and_print_their_tables() -> None:
-    printed = run_python("-m", "benchmarks", "--quick")
+    printed = run_python("-m", "benchmarks", "--quick", "verdict_size")
     assert re.search(r"\d+ cores .*, Linux .*, Python 3\.\d+\.\d+, tensorflow 2\.", printed)
     for kind in ("Object-based", "Name-based"):
         table = printed.partition(kind)[2].partition("-based")[0]
@@ -94,6 +94,16 @@ def test_benchmarks_run_through_and_print_their_tables() -> None:
         rows = re.findall(r"^\| (\w.*?) \| (\S+) \w+ \| (\S+) \w+ \| (\d+\.\d+) \|$", table, re.MULTILINE)
         assert len(rows) == 5
         assert all(float(number.replace(",", "")) > 0 for _, *numbers in rows for number in numbers)
+
+
+def test_benchmark_of_remote_logdirs_tells_requests_and_bytes() -> None:
+    printed = run_python("-m", "benchmarks", "--quick", "remote")
+    head, _, table = printed.partition("The verdict of a checkpoint")
+    assert re.search(r"^\| requests, one listing a folder \| 11 \| 11 \| 1\.00 \|$", head, re.MULTILINE)
+    read = re.search(r"^\| bytes fetched of its files \| (\S+) kB \| (\S+) kB \| (\S+) \|$", table, re.MULTILINE)
+    assert read is not None, printed
+    assert all(0 < float(number) < 100 for number in read.groups())
+    assert "| requests, listings among them | 3 | 3 | 1.00 |" in table
 
 
 def test_benchmark_that_there_is_not_is_named() -> None:

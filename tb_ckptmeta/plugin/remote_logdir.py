@@ -1,7 +1,7 @@
-"""Tell when TensorBoard itself would not read a remote logdir, and start one that does. Runs in TensorBoard's process.
+"""Tell when TensorBoard would not read a remote logdir, and have one read it. Runs in TensorBoard's process.
 
-Without TensorFlow TensorBoard reads any fsspec URL. Where TensorFlow is installed, it asks that for the files, whose own
-builds know `gs://` alone, and refuses to start on `s3://`. TensorBoard has a switch for doing without TensorFlow
+Without TensorFlow TensorBoard reads any fsspec URL. Where TensorFlow is installed, it asks that for the files, whose
+own builds know `gs://` alone, and refuses to start on `s3://`. TensorBoard has a switch for doing without TensorFlow
 (tensorboard/compat/__init__.py): it must be set before TensorBoard begins, and so before any plugin is asked.
 """
 
