@@ -98,7 +98,12 @@ def _read(checkpoint: Checkpoint, find_size: FindSize) -> Contents:
     if checkpoint.format in KERAS_FORMATS:
         # Its metadata is all over the file, and read by a C library.
         with fetched(checkpoint) as local:
-            return read_keras_contents(local.prefix, checkpoint.format)
+            try:
+                return read_keras_contents(local.prefix, checkpoint.format)
+            except CkptMetaError as error:
+                # Of a remote one, its copy is nothing that anybody knows.
+                message = error.message.replace(local.prefix, checkpoint.prefix)
+                raise CkptMetaError(error.code, message, error.details) from error
     return read_contents(checkpoint.prefix, find_size)
 
 

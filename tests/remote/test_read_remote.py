@@ -193,6 +193,22 @@ def test_fetched_copy_is_the_checkpoint_and_goes_again(s3: S3, demo_runs: Path, 
     assert last.seconds is not None
 
 
+def test_keras_file_is_fetched_to_be_read(memory: Callable, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "keras").mkdir()
+    with h5py.File(tmp_path / "keras" / "m.weights.h5", "w") as file:
+        file["layers/dense/vars/0"] = [[1.0, 2.0], [3.0, 4.0]]
+    (tmp_path / "keras" / "bad.weights.h5").write_bytes(b"no HDF5")
+    url = memory(tmp_path / "keras")
+    contents = Inspector().read(get(f"{url}/m.weights.h5"))
+    assert contents.format == "keras-weights"
+    assert [t.shape for t in contents.tensors.values()] == [(2, 2)]
+    with pytest.raises(CkptMetaError) as corrupt:
+        Inspector().read(get(f"{url}/bad.weights.h5"))
+    assert corrupt.value.code is Code.CHECKPOINT_CORRUPT
+    assert f"{url}/bad.weights.h5" in corrupt.value.message
+
+
 def test_local_checkpoint_is_not_copied(demo_runs: Path, tmp_path: Path) -> None:
     here = get(str(demo_runs / MLP))
     with fetched(here, tmp_path) as local:
