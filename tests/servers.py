@@ -135,16 +135,18 @@ def serve(
     adapt: str = "",
     environment: Mapping[str, str] | None = None,
     dies: bool = False,
+    module: str = "tensorboard.main",
 ) -> Iterator[TensorBoard]:
     """Run TensorBoard on loopback and a free port until the block ends; its files lie in `folder`.
 
-    `adapt` is Python that changes `tensorboard.default` before TensorBoard starts. Unless it `dies`, TensorBoard must
-    live until the end, and leave neither a temporary file of ours nor a traceback in its log.
+    `module` is what `python -m` runs. `adapt` is Python that changes `tensorboard.default` before TensorBoard starts.
+    Unless it `dies`, TensorBoard must live until the end, and leave neither a temporary file of ours nor a traceback in
+    its log.
     """
     temporary = folder / "temporary"
     temporary.mkdir(parents=True)
     log = folder / "tensorboard.log"
-    start = ["-m", "tensorboard.main"]
+    start = ["-m", module]
     if adapt:
         start = ["-c", f"from tensorboard import default, main; {adapt}; main.run_main()"]
     with log.open("wb") as output:

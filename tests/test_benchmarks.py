@@ -126,6 +126,16 @@ def test_benchmark_of_graphs_runs_through_and_prints_its_tables() -> None:
     ]
 
 
+def test_benchmark_of_remote_logdirs_tells_requests_and_bytes() -> None:
+    printed = run_python("-m", "benchmarks", "--quick", "remote")
+    head, _, table = printed.partition("The verdict of a checkpoint")
+    assert re.search(r"^\| requests, one listing a folder \| 11 \| 11 \| 1\.00 \|$", head, re.MULTILINE)
+    read = re.search(r"^\| bytes fetched of its files \| (\S+) kB \| (\S+) kB \| (\S+) \|$", table, re.MULTILINE)
+    assert read is not None, printed
+    assert all(0 < float(number) < 100 for number in read.groups())
+    assert "| requests, listings among them | 3 | 3 | 1.00 |" in table
+
+
 def test_benchmark_that_there_is_not_is_named() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks", "no_such"], cwd=ROOT, capture_output=True, text=True, check=False

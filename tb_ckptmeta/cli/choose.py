@@ -12,6 +12,7 @@ from tb_ckptmeta.core.arguments import Scalar, coerce_texts
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.solve import split_unknown
+from tb_ckptmeta.engine.checkpoint_file import is_folder
 from tb_ckptmeta.engine.pair import pair_bare
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.registry import Builders
@@ -30,9 +31,9 @@ def get_bare_checkpoint(prefix: str) -> Checkpoint:
     if found is not None:
         return found
     folder = os.path.dirname(prefix) or "."
-    if os.path.isdir(prefix):
+    if is_folder(prefix):
         hint = " It is a folder: give a checkpoint in it, such as those that `tb-ckptmeta scan` lists."
-    elif os.path.isdir(folder):
+    elif is_folder(folder):
         hint = f" `tb-ckptmeta scan {folder}` lists what is there."
     else:
         hint = f" There is no folder {folder} either."

@@ -15,6 +15,7 @@ from tb_ckptmeta.core.arguments import coerce_texts
 from tb_ckptmeta.core.diff import Diff
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.side import BUILDER, CHECKPOINT
+from tb_ckptmeta.engine.checkpoint_file import find_file_size, is_folder
 from tb_ckptmeta.engine.diff import BuilderCall, Metagraph, Subject
 from tb_ckptmeta.engine.metagraph import SUFFIXES
 from tb_ckptmeta.engine.scan import find_by_prefix
@@ -53,12 +54,12 @@ def get_subject(workspace: Workspace, text: str) -> Subject:
     """
     if text.startswith(_BUILDER):
         return _get_call(workspace, text.removeprefix(_BUILDER))
-    if text.endswith(SUFFIXES) and os.path.isfile(text):
+    if text.endswith(SUFFIXES) and find_file_size(text) is not None:
         return Metagraph(text, os.path.basename(text))
     found = find_by_prefix(text)
     if found is not None:
         return found
-    if os.path.isdir(text):
+    if is_folder(text):
         hint = f"It is a folder: give a checkpoint in it, such as those that `tb-ckptmeta scan {text}` lists."
     elif os.path.isfile(text):
         hint = f"It is a file, but no checkpoint's, and its name does not end in {' or '.join(SUFFIXES)}."

@@ -11,10 +11,12 @@ from typing import Any
 from tb_ckptmeta.cli.choose import get_bare_checkpoint, pair_bare_checkpoint, settle
 from tb_ckptmeta.cli.output import Progress, clean, describe_bytes, print_error, print_json, print_verdict
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
+from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.engine.deliver import check_output
 from tb_ckptmeta.engine.export import PASSED, CheckReport
+from tb_ckptmeta.engine.remote import is_remote
 from tb_ckptmeta.engine.workspace import Delivered, Workspace
 
 
@@ -35,6 +37,9 @@ def deliver_export(workspace: Workspace, options: argparse.Namespace) -> tuple[D
         CkptMetaError: as `Workspace.export_to` and what comes before it.
     """
     format, output = get_format(options.format), Path(options.output)
+    if is_remote(options.output):
+        message = f"{options.output} is a URL: an export is written to a local path. Copy it from there."
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, message)
     checkpoint = get_bare_checkpoint(options.prefix)
     # Before the builders are read, which takes seconds.
     check_output(format, output, checkpoint, overwrite=options.overwrite)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
 from tb_ckptmeta.cli.output import clean, describe_bytes, print_error, print_json, print_table
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.checkpoint import Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine.checkpoint_file import is_folder
 from tb_ckptmeta.engine.inspect import CORRUPT
 from tb_ckptmeta.engine.scan import UNREADABLE
 
 
 def scan_logdir(options: argparse.Namespace) -> int:
     """List a logdir's checkpoints. Status 1 where a pairing is contested or broken, 3 where there is nothing."""
-    if not os.path.isdir(options.logdir):
+    if not is_folder(options.logdir):
         raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {options.logdir}.")
     workspace = make_workspace(options, [options.logdir])
     workspace.registry.read(patience=0.0)  # TensorFlow is imported while the folders are listed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from tb_ckptmeta.cli.choose import get_bare_checkpoint, pair_bare_checkpoint, settle
@@ -14,6 +13,7 @@ from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
+from tb_ckptmeta.engine.checkpoint_file import is_folder
 from tb_ckptmeta.engine.registry import Builders
 from tb_ckptmeta.engine.scan import find_by_prefix
 from tb_ckptmeta.engine.verify import make_error_verdict
@@ -68,7 +68,7 @@ def _print_suggestion(suggestion: Suggestion | None) -> None:
 def _find_checkpoints(options: argparse.Namespace, builders: Builders) -> list[tuple[Checkpoint, Pairing]]:
     found: list[tuple[Checkpoint, Pairing]] = []
     for target in options.targets:
-        if os.path.isdir(target) and find_by_prefix(target) is None:
+        if find_by_prefix(target) is None and is_folder(target):
             workspace = make_workspace(options, [target])
             listed = workspace.list_checkpoints(builders)
             for text in workspace.scan(max_age=60.0).problems:

@@ -42,13 +42,25 @@ UNPAIRED = Pairing()
 
 
 @dataclass(frozen=True)
+class Listed:
+    """What the listing of a remote folder has told of a checkpoint, so that it need not be asked again.
+
+    `mark` changes when one of its files does. `metagraph`: whether a `.meta` lies beside it.
+    """
+
+    mark: str
+    metagraph: bool
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """One checkpoint of a logdir.
 
     `prefix` is what TensorFlow's restore takes; `files` are its parts (index and shards), which make up
     `bytes`; `modified` is the newest of them, in seconds since the epoch. `format` is None until the
     index has been read. `pattern_path` is what builders' globs are matched against. `root` is the folder
-    that every file must lie in, symbolic links followed.
+    that every file must lie in, symbolic links followed. Of a remote logdir `prefix`, `files` and `root` are URLs, and
+    `listed` is not None.
     """
 
     id: str
@@ -65,6 +77,7 @@ class Checkpoint:
     root: str
     files: tuple[str, ...] = ()
     pairing: Pairing = UNPAIRED
+    listed: Listed | None = None
 
     def with_pairing(self, pairing: Pairing) -> Checkpoint:
         return fill_checkpoint({**vars(self), "pairing": pairing})

@@ -9,7 +9,7 @@ from typing import Any
 
 from tb_ckptmeta.core.contents import OBJECT_GRAPH_KEY, Contents, StoredTensor
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine.checkpoint_file import corrupt_error, find_file_size, incomplete_error, open_file
+from tb_ckptmeta.engine.checkpoint_file import FindSize, corrupt_error, find_file_size, incomplete_error, open_file
 from tb_ckptmeta.engine.object_graph import convert_object_graph, read_object_graph
 from tb_ckptmeta.engine.sstable import Table
 from tb_ckptmeta.engine.stored_messages import (
@@ -30,8 +30,10 @@ _MAX_SHARDS = 99_999
 _LARGEST_INDEX = 1 << 29
 
 
-def read_contents(prefix: str) -> Contents:
+def read_contents(prefix: str, find_size: FindSize = find_file_size) -> Contents:
     """Read the keys, shapes, dtypes and object graph of the checkpoint that `prefix` names.
+
+    `find_size`: knows its files' sizes, where a listing has told them already.
 
     V2 (tensor_bundle.proto): `prefix.index`, and of the shards their sizes and the object graph's own bytes.
     V1 (saved_tensor_slice.proto): the file `prefix`, or its shards `prefix-?????-of-?????`. Its metadata has
@@ -43,9 +45,9 @@ def read_contents(prefix: str) -> Contents:
             (big-endian, a format or type later than TensorFlow 2.21, several V1 checkpoints of one name).
     """
     index = f"{prefix}.index"
-    if find_file_size(index) is not None:
-        return _read_bundle(prefix, index)
-    paths = [prefix] if find_file_size(prefix) is not None else find_v1_shards(prefix)
+    if find_size(index) is not None:
+        return _read_bundle(prefix, index, find_size)
+    paths = [prefix] if find_size(prefix) is not None else find_v1_shards(prefix)
     if paths:
         return read_v1(paths)
     raise CkptMetaError(
@@ -91,8 +93,8 @@ class _Bundle:
     ends: dict[int, tuple[int, str]] = field(default_factory=dict)
 
 
-def _read_bundle(prefix: str, index: str) -> Contents:
-    data = _read_index(index)
+def _read_bundle(prefix: str, index: str, find_size: FindSize) -> Contents:
+    data = _read_index(index, find_size(index))
     bundle: _Bundle | None = None
     for key, value in Table(io.BytesIO(data), index).entries():
         if bundle is None:
@@ -102,10 +104,11 @@ def _read_bundle(prefix: str, index: str) -> Contents:
     if bundle is None:
         raise corrupt_error(index, "it holds no entries")
     _join_slices(bundle, index)
-    _check_shards(bundle, prefix)
+    _check_shards(bundle, prefix, find_size)
     objects, notes = None, list[str]()
     if bundle.graph is not None:
-        graph = read_object_graph(_shard_path(prefix, bundle.graph.shard_id, bundle.shards), bundle.graph)
+        shard = _shard_path(prefix, bundle.graph.shard_id, bundle.shards)
+        graph = read_object_graph(shard, bundle.graph, find_size(shard))
         objects, notes = convert_object_graph(graph, bundle.tensors, index)
     return Contents(
         "name" if objects is None else "object",
@@ -116,8 +119,8 @@ def _read_bundle(prefix: str, index: str) -> Contents:
     )
 
 
-def _read_index(index: str) -> bytes:
-    with open_file(index, Code.CHECKPOINT_MISSING) as file:
+def _read_index(index: str, size: int | None = None) -> bytes:
+    with open_file(index, Code.CHECKPOINT_MISSING, size) as file:
         data = file.read(_LARGEST_INDEX + 1)
     if len(data) > _LARGEST_INDEX:
         raise corrupt_error(index, f"it has more than {_LARGEST_INDEX} bytes")
@@ -189,12 +192,12 @@ def _join_slices(bundle: _Bundle, index: str) -> None:
         raise corrupt_error(index, f"the slices of {key} are not in it")
 
 
-def _check_shards(bundle: _Bundle, prefix: str) -> None:
+def _check_shards(bundle: _Bundle, prefix: str, find_size: FindSize) -> None:
     """Compare the shards' sizes with what the index needs; shards that hold nothing are not asked for."""
     missing = []
     for shard, (needed, key) in sorted(bundle.ends.items()):
         path = _shard_path(prefix, shard, bundle.shards)
-        size = find_file_size(path)
+        size = find_size(path)
         if size is None:
             missing.append(path)
         elif size < needed:

@@ -1,14 +1,22 @@
-"""A checkpoint's files: their sizes, their bytes, and the errors that name them. Runs in the caller's process."""
+"""A checkpoint's files, here or behind a URL: their sizes, their bytes, and the errors that name them.
+
+Runs in the caller's process.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine.remote import RemoteFile, as_path, find_entry, is_remote, is_remote_folder, list_folder
+
+FindSize = Callable[[str], int | None]
+"""Path -> the bytes of a file, None where there is none."""
 
 
 def find_file_size(path: str) -> int | None:
@@ -18,6 +26,9 @@ def find_file_size(path: str) -> int | None:
         CkptMetaError: CHECKPOINT_UNREADABLE.
     """
     try:
+        if is_remote(path):
+            entry = find_entry(path)
+            return entry.size if entry is not None and not entry.is_folder else None
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a path with a zero byte in it.
         return None
@@ -35,15 +46,55 @@ def stamp(path: str) -> tuple[int, int]:
     return (status.st_mtime_ns, status.st_size)
 
 
+def is_folder(path: str) -> bool:
+    """Tell whether a path or URL is a folder.
+
+    Raises:
+        CkptMetaError: CHECKPOINT_UNREADABLE, of a URL that cannot be asked.
+    """
+    if not is_remote(path):
+        return os.path.isdir(as_path(path))
+    try:
+        return is_remote_folder(path)
+    except OSError as error:
+        raise unreadable_error(path, error) from None
+
+
+def stamp_file(path: str) -> tuple[int, int]:
+    """Return what changes when a file does, as `stamp` does.
+
+    Raises:
+        CkptMetaError: CHECKPOINT_UNREADABLE, of a URL that cannot be asked.
+    """
+    if not is_remote(path):
+        return stamp(path)
+    try:
+        entry = find_entry(path)
+    except OSError as error:
+        raise unreadable_error(path, error) from None
+    return (zlib.crc32(entry.mark.encode()), entry.size) if entry is not None else (0, 0)
+
+
+def list_names(folder: str) -> list[str]:
+    """List the names in a folder, in order.
+
+    Raises:
+        OSError: as the system, or the file system of a URL, says.
+    """
+    return [entry.name for entry in list_folder(folder)] if is_remote(folder) else sorted(os.listdir(folder or "."))
+
+
 @contextmanager
-def open_file(path: str, gone: Code) -> Iterator[BinaryIO]:
+def open_file(path: str, gone: Code, size: int | None = None) -> Iterator[BinaryIO]:
     """Open a file that was there a moment ago; a training may delete old checkpoints at any time.
+
+    Of a URL each read fetches what it asks for. `size`: where it is known, and need not be asked for then.
 
     Raises:
         CkptMetaError: CHECKPOINT_UNREADABLE; `gone` where the file is no longer there.
     """
     try:
-        with open(path, "rb") as file:
+        with cast(BinaryIO, RemoteFile(path, size)) if is_remote(path) else open(path, "rb") as file:
             yield file
     except FileNotFoundError:
         raise CkptMetaError(gone, f"{path} is no longer there.") from None

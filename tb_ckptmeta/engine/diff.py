@@ -17,6 +17,7 @@ from tb_ckptmeta.core.diff import Diff, add_values, diff_sides
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Differences, Source
 from tb_ckptmeta.core.side import Side, describe_builder, describe_checkpoint
+from tb_ckptmeta.engine.fetch import fetched
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.metagraph import read_metagraph
 from tb_ckptmeta.engine.process import OnSteps, run_worker
@@ -76,16 +77,21 @@ class Differ:
             return found
         assert isinstance(a, Checkpoint)
         assert isinstance(b, Checkpoint)
-        job = Differences(
-            locate_values(a, self._inspector.read(a), {pair.key for pair in found.pairs}),
-            locate_values(b, self._inspector.read(b), {pair.key_b for pair in found.pairs}),
-            tuple((pair.key, pair.key_b) for pair in found.pairs),
-            self._rebuilder.limits,
-        )
         subject = f"The comparison of {a.name} and {b.name}"
-        with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder, self._rebuilder.slot(cancelled):
-            # In a fresh process, which does not import TensorFlow.
-            value = run_worker(job, Path(folder), subject, on_steps=on_steps, cancelled=cancelled)
+        with (
+            fetched(a, on_steps=on_steps, cancelled=cancelled) as local_a,
+            fetched(b, on_steps=on_steps, cancelled=cancelled) as local_b,
+            tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder,
+        ):
+            job = Differences(
+                locate_values(local_a, self._inspector.read(a), {pair.key for pair in found.pairs}),
+                locate_values(local_b, self._inspector.read(b), {pair.key_b for pair in found.pairs}),
+                tuple((pair.key, pair.key_b) for pair in found.pairs),
+                self._rebuilder.limits,
+            )
+            with self._rebuilder.slot(cancelled):
+                # In a fresh process, which does not import TensorFlow.
+                value = run_worker(job, Path(folder), subject, on_steps=on_steps, cancelled=cancelled)
         return add_values(found, value["measured"])
 
     def _describe(self, subject: Subject, on_steps: OnSteps | None) -> Side:

@@ -74,10 +74,13 @@ def export(
     check: bool = True,
     on_steps: OnSteps | None = None,
     cancelled: threading.Event | None = None,
+    url: str | None = None,
 ) -> Exported:
     """Rebuild, verify, export into `folder`, and compare the export with the model as TensorFlow restores it.
 
-    The reference is made in a second worker while the first one rebuilds: neither knows the other's binding.
+    The reference is made in a second worker while the first one rebuilds: neither knows the other's binding. `url`: the
+    prefix of a remote checkpoint, for its provenance; a check, and the formats that take the weights along, need
+    `checkpoint` to be a local copy.
 
     Raises:
         CkptMetaError: NOT_MATCHING where the verdict forbids the export, CHECK_FAILED where the check does; else as
@@ -89,7 +92,10 @@ def export(
     provenance = {
         "checkpoint": {"name": checkpoint.name, "format": contents.format, "fingerprint": contents.fingerprint}
     }
-    asked = Export(format.name, os.path.abspath(checkpoint.prefix), contents.format)
+    if url is not None:
+        provenance["checkpoint"]["url"] = url
+    prefix = checkpoint.prefix if checkpoint.listed is not None else os.path.abspath(checkpoint.prefix)
+    asked = Export(format.name, prefix, contents.format)
     job = Rebuild(source, rebuilder.limits, export=asked, allow_partial=allow_partial, provenance=provenance)
     reference: Future[Any] | None = None
     try:

@@ -10,9 +10,11 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.bundle import read_contents
-from tb_ckptmeta.engine.checkpoint_file import stamp
+from tb_ckptmeta.engine.checkpoint_file import FindSize, find_file_size, stamp
+from tb_ckptmeta.engine.fetch import fetched
 from tb_ckptmeta.engine.keras_file import read_keras_contents
 from tb_ckptmeta.engine.scan import INCOMPLETE, UNREADABLE, check_confined
+from tb_ckptmeta.engine.scan_remote import look_at
 
 COMPLETE = "complete"
 CORRUPT = "corrupt"
@@ -24,7 +26,7 @@ _STATES = {
 }
 _MOST_KEPT = 256
 
-Stamps = tuple[tuple[int, int], ...]
+Stamps = tuple[tuple[int, int], ...] | str
 
 
 class Inspector:
@@ -42,13 +44,19 @@ class Inspector:
             CkptMetaError: CHECKPOINT_MISSING, _INCOMPLETE, _CORRUPT, _UNREADABLE; OUTSIDE_LOGDIR;
                 UNSUPPORTED_CHECKPOINT.
         """
+        if checkpoint.listed is not None and _is_readable(checkpoint):
+            look = look_at(checkpoint)
+            checkpoint = replace(checkpoint, listed=replace(checkpoint.listed, mark=look.mark))
+            find_size = look.find_size
+        else:
+            find_size = find_file_size
         stamps = _stamp_files(checkpoint)
         with self._lock:
             kept = self._kept.get(checkpoint.id)
         if kept is not None and kept[0] == stamps:
             return kept[1]
         try:
-            contents = _read(checkpoint)
+            contents = _read(checkpoint, find_size)
         except CkptMetaError as error:
             # The others say something about this installation, and nothing about the files.
             if error.code not in (Code.UNSUPPORTED_CHECKPOINT, Code.H5PY_MISSING, Code.WORKER_FAILED):
@@ -71,7 +79,11 @@ class Inspector:
         return replace(checkpoint, format=known[1], state=known[2], problem=known[3])
 
 
-def _read(checkpoint: Checkpoint) -> Contents:
+def _is_readable(checkpoint: Checkpoint) -> bool:
+    return checkpoint.state not in (INCOMPLETE, UNREADABLE)
+
+
+def _read(checkpoint: Checkpoint, find_size: FindSize) -> Contents:
     if checkpoint.state == INCOMPLETE:
         raise CkptMetaError(
             Code.CHECKPOINT_INCOMPLETE, f"Checkpoint {checkpoint.name} is incomplete: {checkpoint.problem}"
@@ -80,11 +92,21 @@ def _read(checkpoint: Checkpoint) -> Contents:
         raise CkptMetaError(
             Code.CHECKPOINT_UNREADABLE, f"Checkpoint {checkpoint.name} cannot be read: {checkpoint.problem}"
         )
-    check_confined(checkpoint)
+    if checkpoint.listed is None:  # else that has been made sure of by the listing
+        check_confined(checkpoint)
     if checkpoint.format in KERAS_FORMATS:
-        return read_keras_contents(checkpoint.prefix, checkpoint.format)
-    return read_contents(checkpoint.prefix)
+        # Its metadata is all over the file, and read by a C library.
+        with fetched(checkpoint) as local:
+            try:
+                return read_keras_contents(local.prefix, checkpoint.format)
+            except CkptMetaError as error:
+                # Of a remote one, its copy is nothing that anybody knows.
+                message = error.message.replace(local.prefix, checkpoint.prefix)
+                raise CkptMetaError(error.code, message, error.details) from error
+    return read_contents(checkpoint.prefix, find_size)
 
 
 def _stamp_files(checkpoint: Checkpoint) -> Stamps:
+    if checkpoint.listed is not None:
+        return checkpoint.listed.mark
     return tuple(stamp(path) for path in checkpoint.files)

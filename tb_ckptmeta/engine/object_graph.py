@@ -17,8 +17,10 @@ from tb_ckptmeta.engine.stored_messages import parse_message
 _LARGEST_OBJECT_GRAPH = 1 << 29
 
 
-def read_object_graph(path: str, entry: Any) -> Any:
+def read_object_graph(path: str, entry: Any, size: int | None = None) -> Any:
     """Read the object graph, a string scalar, from the shard `path`, where `entry` says.
+
+    `size`: the shard's, where it is known.
 
     That is its length, the length's checksum, its bytes (tensor_bundle.cc).
 
@@ -27,7 +29,7 @@ def read_object_graph(path: str, entry: Any) -> Any:
     """
     if entry.size > _LARGEST_OBJECT_GRAPH:
         raise corrupt_error(path, f"its object graph claims {entry.size} bytes")
-    with open_file(path, Code.CHECKPOINT_INCOMPLETE) as file:
+    with open_file(path, Code.CHECKPOINT_INCOMPLETE, size) as file:
         file.seek(entry.offset)
         stored = file.read(entry.size)
     try:

@@ -20,6 +20,7 @@ from tb_ckptmeta.core.record import FILE_NAME, MAX_BYTES, RecordedPairing, parse
 from tb_ckptmeta.engine.folders import File as _File
 from tb_ckptmeta.engine.folders import Folder as _Folder
 from tb_ckptmeta.engine.folders import Memory, Stamp, is_within, make_stamp, read_folder, walk_folders
+from tb_ckptmeta.engine.remote import as_path, is_remote
 
 LISTED = "listed"
 INCOMPLETE = "incomplete"
@@ -89,7 +90,10 @@ class Scanner:
         for index, known in enumerate(self._logdirs):
             # Two unnamed logdirs may hold the same run; their ids must differ all the same.
             salt = f"{index}:" if index and not known.logdir.name else ""
-            listings += _scan_logdir(known, salt, report)
+            if is_remote(known.logdir.path):
+                listings += _list_remote(known.logdir, salt, report)
+            else:
+                listings += _scan_logdir(known, salt, report)
         report.checkpoints += _put_in_order(listings)
         return report
 
@@ -131,6 +135,16 @@ def _scan_logdir(known: _Known, salt: str, report: ScanReport) -> Iterable[_List
     with _collection_paused():
         known.listings = {folder.path: _list_again(folder, known, salt) for folder in folders}
     return known.listings.values()
+
+
+def _list_remote(logdir: Logdir, salt: str, report: ScanReport) -> Iterable[_Listing]:
+    from tb_ckptmeta.engine.scan_remote import scan_remote  # which is made of what is below
+
+    runs: dict[str, list[Checkpoint]] = {}
+    for checkpoint in scan_remote(logdir, salt, report):
+        runs.setdefault(checkpoint.run, []).append(checkpoint)
+    nothing = _Folder(logdir.path, {}, [])  # to remember
+    return [_Listing(nothing, _sort_checkpoints(found), _make_order(run)) for run, found in runs.items()]
 
 
 def _list_again(folder: _Folder, known: _Known, salt: str) -> _Listing:
@@ -196,11 +210,11 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
 
     The path may be the prefix, or any of its files.
     """
-    for pattern in (_INDEX, _SHARD):
-        if (match := pattern.fullmatch(prefix)) and not match["temporary"]:
-            prefix = match["prefix"]
-    if match := _V1_PREFIX.fullmatch(prefix):
-        prefix = match["prefix"]
+    if is_remote(prefix):
+        from tb_ckptmeta.engine.scan_remote import find_remote_by_prefix
+
+        return find_remote_by_prefix(prefix)
+    prefix = strip_to_prefix(as_path(prefix))
     directory, name = os.path.split(os.path.abspath(prefix))
     folder = read_folder(directory, os.sep, [])
     if folder is None:
@@ -213,6 +227,15 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
     return None
 
 
+def strip_to_prefix(path: str) -> str:
+    """Return the prefix of a checkpoint where `path` is one of its files, or how TensorFlow restores V1 shards."""
+    for pattern in (_INDEX, _SHARD):
+        if (match := pattern.fullmatch(path)) and not match["temporary"]:
+            path = match["prefix"]
+    match = _V1_PREFIX.fullmatch(path)
+    return match["prefix"] if match else path
+
+
 def check_confined(checkpoint: Checkpoint) -> None:
     """Make sure, right before they are read, that a checkpoint's files lie within its logdir.
 
@@ -221,6 +244,11 @@ def check_confined(checkpoint: Checkpoint) -> None:
     Raises:
         CkptMetaError: OUTSIDE_LOGDIR; CHECKPOINT_MISSING where a file has gone since it was listed.
     """
+    if checkpoint.listed is not None:
+        from tb_ckptmeta.engine.scan_remote import look_at
+
+        look_at(checkpoint)
+        return
     for path in checkpoint.files:
         if not os.path.exists(path):
             raise CkptMetaError(
@@ -368,6 +396,7 @@ def _make_checkpoint(
             "root": root,
             "files": tuple([inside + n for n in names]),
             "pairing": UNPAIRED,
+            "listed": None,
         }
     )
 
@@ -424,6 +453,10 @@ def read_records(directory: str) -> tuple[RecordedPairing, ...]:
     Raises:
         CkptMetaError: INVALID_RECORD.
     """
+    if is_remote(directory):
+        from tb_ckptmeta.engine.scan_remote import read_remote_records
+
+        return read_remote_records(directory)
     path = os.path.join(directory, FILE_NAME)
     try:
         with open(path, "rb") as file:

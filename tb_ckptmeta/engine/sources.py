@@ -33,7 +33,7 @@ def _find_parsed(checkpoint: Checkpoint) -> list[FoundSource]:
     found = []
     folder = os.path.dirname(checkpoint.prefix)
     metagraph = os.path.join(folder, f"{checkpoint.name}.meta")
-    if _is_file(metagraph, checkpoint.root):
+    if checkpoint.listed.metagraph if checkpoint.listed is not None else _is_file(metagraph, checkpoint.root):
         description = (
             f"{checkpoint.name}.meta, the MetaGraphDef that a Saver wrote beside the checkpoint. It is parsed; nothing "
             "in it is executed."
@@ -52,6 +52,8 @@ def _find_parsed(checkpoint: Checkpoint) -> list[FoundSource]:
 
 
 def _find_keras(checkpoint: Checkpoint) -> list[FoundSource]:
+    if checkpoint.listed is not None:
+        return []  # not yet: it takes many small reads
     if checkpoint.format == "keras":
         description = (
             f"The model's configuration in {checkpoint.name}. It is read, and deserialised in a worker without custom "
@@ -86,6 +88,8 @@ def get_source(checkpoint: Checkpoint, kind: str) -> FoundSource:
         SAVED_MODEL: f"it is not the {_VARIABLES}/{_VARIABLES} of a folder with a {_SAVED_MODEL}",
         KERAS_CONFIG: "it is no .keras file, and there is no event file in its run",
     }[kind]
+    if checkpoint.listed is not None and kind != METAGRAPH:
+        looked = f"of a remote logdir no {TITLES[kind]} is read yet (copy the run's folder, and give the copy)"
     raise CkptMetaError(
         Code.SOURCE_MISSING,
         f"Checkpoint {checkpoint.name} has no source {kind}: {looked}. It has: {', '.join(s.kind for s in found)}.",
@@ -116,9 +120,13 @@ def check_source_confined(path: str, checkpoint: Checkpoint) -> None:
     Raises:
         CkptMetaError: OUTSIDE_LOGDIR; SOURCE_MISSING where it has gone.
     """
-    if not os.path.isfile(path):
+    if checkpoint.listed is not None:
+        confined = path.startswith(f"{checkpoint.root}/")  # there are no links
+    elif not os.path.isfile(path):
         raise CkptMetaError(Code.SOURCE_MISSING, f"{path} is no longer there.")
-    if not is_within(os.path.realpath(path), checkpoint.root):
+    else:
+        confined = is_within(os.path.realpath(path), checkpoint.root)
+    if not confined:
         raise CkptMetaError(Code.OUTSIDE_LOGDIR, f"{path} is a link that leads out of the logdir.")
 
 

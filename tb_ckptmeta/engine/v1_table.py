@@ -10,7 +10,13 @@ from typing import Any
 
 from tb_ckptmeta.core.contents import Contents, StoredTensor
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine.checkpoint_file import corrupt_error, incomplete_error, open_file, unreadable_error
+from tb_ckptmeta.engine.checkpoint_file import (
+    corrupt_error,
+    incomplete_error,
+    list_names,
+    open_file,
+    unreadable_error,
+)
 from tb_ckptmeta.engine.sstable import Table
 from tb_ckptmeta.engine.stored_messages import (
     ITEM_BYTES,
@@ -37,7 +43,7 @@ def find_v1_shards(prefix: str) -> list[str]:
     pattern = re.compile(re.escape(base) + (r"-(\d{5})-of-" + (asked[1] if asked else r"\d{5}")))
     found: dict[str, list[str]] = defaultdict(list)
     try:
-        names = sorted(os.listdir(folder or "."))
+        names = list_names(folder)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return []
     except OSError as error:

@@ -18,6 +18,8 @@ from tb_ckptmeta.engine.stored_messages import decode_key, get_dtype_name, read_
 def locate_values(checkpoint: Checkpoint, contents: Contents, keys: Collection[str]) -> Values:
     """Return where the tensors `keys` of a checkpoint lie.
 
+    Of a remote one, a local copy (engine.fetch): a worker reads no URLs.
+
     Raises:
         CkptMetaError: CHECKPOINT_MISSING, _CORRUPT, _UNREADABLE; OUTSIDE_LOGDIR.
     """

@@ -19,7 +19,7 @@ from tb_ckptmeta.core.legacy import find_keras
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.source import METAGRAPH, OBJECTS, SAVED_MODEL, FoundSource
 from tb_ckptmeta.core.verdict import Row, Verdict
-from tb_ckptmeta.engine.checkpoint_file import stamp
+from tb_ckptmeta.engine.checkpoint_file import stamp_file
 from tb_ckptmeta.engine.keras_source import read_configuration
 from tb_ckptmeta.engine.parsed_graph import Graph, read_metagraph, read_saved_model
 from tb_ckptmeta.engine.rebuild import Artifacts
@@ -44,7 +44,7 @@ class SourceReader:
         """
         assert source.path is not None
         check_source_confined(source.path, checkpoint)
-        now, key = stamp(source.path), (source.kind, source.path)
+        now, key = stamp_file(source.path), (source.kind, source.path)
         with self._lock:  # one at a time: a large one takes memory and seconds
             kept = self._kept.get(key)
             if kept is None or kept[0] != now:

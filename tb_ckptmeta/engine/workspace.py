@@ -31,11 +31,13 @@ from tb_ckptmeta.engine.diff import BuilderCall, Differ, Subject
 from tb_ckptmeta.engine.display import Drawing
 from tb_ckptmeta.engine.drawer import Drawer
 from tb_ckptmeta.engine.export import Exported, export
+from tb_ckptmeta.engine.export_remote import export_remote
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.pair import Pairer, pair
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
+from tb_ckptmeta.engine.remote import as_path
 from tb_ckptmeta.engine.scan import Logdir, Scanner, ScanReport
 from tb_ckptmeta.engine.solve import Solution, make_question, solve
 from tb_ckptmeta.engine.sources import find_sources, get_source
@@ -88,7 +90,7 @@ def open_workspace(
     """
     limits = Limits(seconds, default_memory() if memory is None else memory)
     specs = [*parse_specs(builders), *find_installed_specs()]
-    return Workspace([Logdir("", path) for path in logdirs], specs, limits, workers=workers)
+    return Workspace([Logdir("", as_path(path)) for path in logdirs], specs, limits, workers=workers)
 
 
 @dataclass(frozen=True)
@@ -406,7 +408,8 @@ class Workspace:
         chosen = _settle_format(choice.checkpoint, format)
         refuse_export(choice.source)
         contents = self._inspector.read(choice.checkpoint)
-        return export(
+        make = export if choice.checkpoint.listed is None else export_remote
+        return make(
             self._rebuilder,
             choice.checkpoint,
             contents,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from typing import Any
 
 from tensorboard.plugins import base_plugin
@@ -12,12 +13,14 @@ from tensorboard.util import tb_logging
 
 from tb_ckptmeta.core.errors import CkptMetaError
 from tb_ckptmeta.core.job import Limits, Spec
+from tb_ckptmeta.engine.remote import as_path, is_remote
 from tb_ckptmeta.engine.scan import Logdir
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS, Workspace, default_memory
 from tb_ckptmeta.plugin.access import Access
 from tb_ckptmeta.plugin.overlay import PATIENCE_SECONDS, GraphsOverlay
 from tb_ckptmeta.plugin.plugin import CkptMetaPlugin
+from tb_ckptmeta.plugin.remote_logdir import find_refusal
 
 logger = tb_logging.get_logger()
 
@@ -73,6 +76,9 @@ class CkptMetaLoader(base_plugin.TBLoader):  # type: ignore[misc]
         for name in ("ckptmeta_timeout", "ckptmeta_memory_limit"):
             if not getattr(flags, name, 1) > 0:
                 raise base_plugin.FlagsError(f"--{name} takes a number above 0.")
+        refusal = find_refusal((d.path for d in find_logdirs(getattr(flags, "logdir", ""), flags)), sys.argv[1:])
+        if refusal:
+            raise base_plugin.FlagsError(refusal)
 
     def load(self, context: base_plugin.TBContext) -> base_plugin.TBPlugin | None:
         """Make the plugin, and lay its runs over the stock Graphs plugin's."""
@@ -117,8 +123,9 @@ def find_logdirs(logdir: str | None, flags: Any) -> list[Logdir]:
 
 
 def _resolve(path: str) -> str:
-    """Return the path as it can be used in another shell."""
-    return os.path.abspath(os.path.expanduser(path))
+    """Return the path as it can be used in another shell; a URL is one."""
+    path = as_path(path)
+    return path if is_remote(path) else os.path.abspath(os.path.expanduser(path))
 
 
 def _find_graphs_plugin(context: base_plugin.TBContext) -> Any:

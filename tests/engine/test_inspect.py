@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,9 +39,9 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
     actual = inspect_module.read_contents
 
-    def read_contents(prefix: str) -> Contents:
+    def read_contents(prefix: str, *more: Any) -> Contents:
         read.append(prefix)
-        return actual(prefix)
+        return actual(prefix, *more)
 
     monkeypatch.setattr(inspect_module, "read_contents", read_contents)
     return read
