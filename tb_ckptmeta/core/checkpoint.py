@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from tb_ckptmeta.core.arguments import Scalar
 
 ROOT_RUN = "."
 """The run that is the logdir itself, as TensorBoard names it."""
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")  # of RFC 4648
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Pairing:
             "reason": self.reason,
             "claims": list(self.claims),
         }
+
+
+UNPAIRED = Pairing()
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,10 @@ class Checkpoint:
     pattern_path: str
     root: str
     files: tuple[str, ...] = ()
-    pairing: Pairing = Pairing()
+    pairing: Pairing = UNPAIRED
 
     def with_pairing(self, pairing: Pairing) -> Checkpoint:
-        return replace(self, pairing=pairing)
+        return fill_checkpoint({**vars(self), "pairing": pairing})
 
     def as_json(self) -> dict[str, Any]:
         """Return the `Checkpoint` of the JSON contract."""
@@ -81,7 +86,18 @@ class Checkpoint:
         }
 
 
+def fill_checkpoint(fields: Mapping[str, Any]) -> Checkpoint:
+    """Return the checkpoint of these fields, every one of them.
+
+    A frozen dataclass assigns each by a call of its own, which takes longer than all else that makes a checkpoint of
+    two names; a scan makes ten thousand at a time.
+    """
+    made = object.__new__(Checkpoint)
+    vars(made).update(fields)
+    return made
+
+
 def make_id(pattern_path: str) -> str:
     """Return the opaque id of the checkpoint at `pattern_path` of its logdir; the same after a restart."""
     digest = hashlib.sha256(b"checkpoint\0" + pattern_path.encode("utf-8", "surrogateescape")).digest()
-    return base64.urlsafe_b64encode(digest[:15]).decode("ascii")
+    return binascii.b2a_base64(digest[:15], newline=False).translate(_URL_SAFE).decode("ascii")

@@ -5,16 +5,21 @@ The `checkpoint` state files are not read: they go stale when a directory is mov
 
 from __future__ import annotations
 
+import gc
 import os
 import re
-import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
-from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, make_id
+from tb_ckptmeta.core.checkpoint import ROOT_RUN, UNPAIRED, Checkpoint, fill_checkpoint, make_id
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.record import FILE_NAME, MAX_BYTES, RecordedPairing, parse_record
+from tb_ckptmeta.engine.folders import File as _File
+from tb_ckptmeta.engine.folders import Folder as _Folder
+from tb_ckptmeta.engine.folders import Memory, Stamp, is_within, make_stamp, read_folder, walk_folders
 
 LISTED = "listed"
 INCOMPLETE = "incomplete"
@@ -22,6 +27,8 @@ UNREADABLE = "unreadable"
 
 # prefix.index and prefix.data-00000-of-00002 (tensorflow/core/util/tensor_bundle/naming.h); while it is
 # written, a shard has `.tempstateNNN` behind it.
+_INDEX_SUFFIX = ".index"
+_ONLY_SHARD = ".data-00000-of-00001"
 _INDEX = re.compile(r"(?P<prefix>.+)\.index(?P<temporary>\.tempstate\d+)?", re.DOTALL)
 _SHARD = re.compile(
     r"(?P<prefix>.+)\.data-(?P<shard>\d{5})-of-(?P<count>\d{5})(?P<temporary>\.tempstate\d+)?", re.DOTALL
@@ -32,11 +39,10 @@ _V1_SHARD = re.compile(r"(?P<prefix>.+)-(?P<shard>\d{5})-of-(?P<count>\d{5})", r
 _V1_PREFIX = re.compile(r"(?P<prefix>.+)-\?{5}-of-\d{5}", re.DOTALL)
 _V1_NAME = re.compile(r"(?:.*[^a-zA-Z0-9])?ckpt-\d+", re.DOTALL)
 _KERAS = (".weights.h5", ".keras")
+_FORMATS = {".h5": "keras-weights", ".keras": "keras"}
 # A save in several shards is first written to PREFIX_temp/part-00000-of-00002.*, then merged.
 _TEMPORARY_FOLDER = "_temp"
 _PART = re.compile(r"part-\d{5}-of-\d{5}\.(?:index|data-\d{5}-of-\d{5})(?:\.tempstate\d+)?")
-
-_MOST_ALIASES = 16
 
 _STEPS = (
     re.compile(r"-(\d+)$"),  # CheckpointManager, Saver
@@ -67,28 +73,122 @@ class ScanReport:
         return self.records.get(os.path.dirname(checkpoint.prefix), ())
 
 
+class Scanner:
+    """Scans some logdirs again and again, and makes anew only what has changed since. Not safe for threads."""
+
+    def __init__(self, logdirs: Sequence[Logdir]) -> None:
+        self._logdirs = [_Known(logdir) for logdir in logdirs]
+
+    def scan(self) -> ScanReport:
+        """List the checkpoints of every logdir as they are now, runs in natural order, steps ascending.
+
+        A missing folder is empty. Nothing is opened but records, and these only where they have changed.
+        """
+        report = ScanReport()
+        listings: list[_Listing] = []
+        for index, known in enumerate(self._logdirs):
+            # Two unnamed logdirs may hold the same run; their ids must differ all the same.
+            salt = f"{index}:" if index and not known.logdir.name else ""
+            listings += _scan_logdir(known, salt, report)
+        report.checkpoints += _put_in_order(listings)
+        return report
+
+
 def scan_logdirs(logdirs: Sequence[Logdir]) -> ScanReport:
-    """List the checkpoints of every logdir, runs in natural order, steps ascending. A missing folder is empty."""
-    report = ScanReport()
-    for index, logdir in enumerate(logdirs):
-        root = os.path.realpath(logdir.path)
-        # Two unnamed logdirs may hold the same run; their ids must differ all the same.
-        salt = f"{index}:" if index and not logdir.name else ""
-        for folder in _walk(logdir.path, root, report.problems):
-            relative = os.path.relpath(folder.path, logdir.path)
-            run = "/".join(p for p in (logdir.name, "" if relative == "." else relative.replace(os.sep, "/")) if p)
-            report.checkpoints += _list_folder(folder, run or ROOT_RUN, root, salt)
-            record = folder.files.get(FILE_NAME)
-            if record is None:
-                continue
-            try:
-                if record.problem:
-                    raise CkptMetaError(Code.INVALID_RECORD, f"{folder.path}: {record.problem}")
-                report.records[os.path.dirname(os.path.join(folder.path, FILE_NAME))] = read_records(folder.path)
-            except CkptMetaError as error:
-                report.problems.append(error.message)
-    report.checkpoints.sort(key=_order)
-    return report
+    """List the checkpoints of every logdir once, as a new `Scanner` does."""
+    return Scanner(logdirs).scan()
+
+
+class _Listing(NamedTuple):
+    """The checkpoints that a folder holds, steps ascending, and the place of its run in the natural order."""
+
+    folder: _Folder
+    checkpoints: list[Checkpoint]
+    order: _Order
+
+
+_Record = tuple[Stamp, tuple[RecordedPairing, ...]]
+_Records = dict[str, _Record]
+
+
+@dataclass
+class _Known:
+    """What is remembered of a logdir; `root` is where it really was."""
+
+    logdir: Logdir
+    root: str = ""
+    memory: Memory = field(default_factory=dict)
+    listings: dict[str, _Listing] = field(default_factory=dict)
+    records: _Records = field(default_factory=dict)
+
+
+def _scan_logdir(known: _Known, salt: str, report: ScanReport) -> Iterable[_Listing]:
+    root = os.path.realpath(known.logdir.path)
+    if root != known.root:  # its path is a link, and leads elsewhere now
+        known.root, known.memory, known.listings = root, {}, {}
+    folders = list(walk_folders(known.logdir.path, root, report.problems, known.memory))
+    known.records = _read_records(folders, known.records, report)
+    with _collection_paused():
+        known.listings = {folder.path: _list_again(folder, known, salt) for folder in folders}
+    return known.listings.values()
+
+
+def _list_again(folder: _Folder, known: _Known, salt: str) -> _Listing:
+    """Return what a folder holds, as it is known where the walk has yielded the very folder that it is known of."""
+    listing = known.listings.get(folder.path)
+    # What a temporary folder holds depends on another.
+    if listing is not None and listing.folder is folder and not _is_temporary(folder):
+        return listing
+    logdir = known.logdir
+    below = folder.path[len(logdir.path) :].strip(os.sep).replace(os.sep, "/")
+    run = "/".join(part for part in (logdir.name, below) if part) or ROOT_RUN
+    checkpoints = _sort_checkpoints(_list_folder(folder, run, known.root, salt))
+    return _Listing(folder, checkpoints, _make_order(checkpoints[0].run if checkpoints else run))
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Keep Python from looking for garbage: what is made is kept, and all of it would be looked through several times.
+
+    Nothing that may wait (for a disk, a network) is to be done meanwhile: it holds for every thread.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _read_records(folders: Iterable[_Folder], known: _Records, report: ScanReport) -> _Records:
+    """Put the records of some folders into the report; return them with their stamps."""
+    found: _Records = {}
+    for folder in folders:
+        record = folder.files.get(FILE_NAME)
+        if record is None:
+            continue
+        path = os.path.join(folder.path, FILE_NAME)
+        try:
+            if record.problem:
+                raise CkptMetaError(Code.INVALID_RECORD, f"{folder.path}: {record.problem}")
+            found[path] = _read_again(folder.path, path, known.get(path))
+            report.records[os.path.dirname(path)] = found[path][1]
+        except CkptMetaError as error:
+            report.problems.append(error.message)
+    return found
+
+
+def _read_again(directory: str, path: str, known: _Record | None) -> _Record:
+    """Return a record with its stamp, as it is `known` while the stamp stays the same."""
+    try:
+        stamp = make_stamp(os.stat(path))
+    except OSError:  # reading it says why
+        stamp = None
+    if known is not None and stamp is not None and known[0] == stamp:
+        return known
+    return stamp, read_records(directory)
 
 
 def find_by_prefix(prefix: str) -> Checkpoint | None:
@@ -102,7 +202,7 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
     if match := _V1_PREFIX.fullmatch(prefix):
         prefix = match["prefix"]
     directory, name = os.path.split(os.path.abspath(prefix))
-    folder = _read_folder(directory, os.sep, [])
+    folder = read_folder(directory, os.sep, [])
     if folder is None:
         return None
     for checkpoint in _list_folder(folder, ROOT_RUN, os.sep, ""):
@@ -134,82 +234,7 @@ def check_confined(checkpoint: Checkpoint) -> None:
             raise CkptMetaError(Code.OUTSIDE_LOGDIR, f"{path} is a link that leads out of the logdir.")
 
 
-class _File(NamedTuple):
-    size: int
-    modified: float
-    problem: str
-
-
-@dataclass
-class _Folder:
-    path: str
-    files: dict[str, _File]
-    folders: list[str]
-
-
-def _walk(path: str, root: str, problems: list[str]) -> Iterator[_Folder]:
-    """Yield the folders below `path`, links that stay inside `root` followed, but none into its own parents."""
-    stack: list[tuple[str, frozenset[str]]] = [(path, frozenset())]
-    aliases: dict[str, int] = {}
-    while stack:
-        here, parents = stack.pop()
-        real = os.path.realpath(here)
-        if real in parents:
-            continue
-        if real != os.path.normpath(os.path.join(root, os.path.relpath(here, path))):
-            # Links to folders of links double with every step down.
-            aliases[real] = aliases.get(real, 0) + 1
-            if aliases[real] == _MOST_ALIASES + 1:
-                problems.append(f"{real} is reached by more than {_MOST_ALIASES} links; the others are not followed.")
-            if aliases[real] > _MOST_ALIASES:
-                continue
-        folder = _read_folder(here, root, problems)
-        if folder is None:
-            continue
-        yield folder
-        stack.extend((os.path.join(here, name), parents | {real}) for name in reversed(folder.folders))
-
-
-def _read_folder(path: str, root: str, problems: list[str]) -> _Folder | None:
-    folder = _Folder(path, {}, [])
-    try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                _read_entry(entry, folder, root, problems)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        problems.append(f"{path} cannot be listed: {error.strerror or error}.")
-        return None
-    folder.folders.sort()
-    return folder
-
-
-def _read_entry(entry: os.DirEntry[str], folder: _Folder, root: str, problems: list[str]) -> None:
-    try:
-        if entry.is_symlink() and not is_within(os.path.realpath(entry.path), root):
-            if entry.is_dir():
-                problems.append(
-                    f"{entry.path} is a link that leads out of the logdir; it is not followed. "
-                    "Give its target as a logdir of its own (--logdir_spec)."
-                )
-            else:
-                problem = f"{entry.name} is a link that leads out of the logdir; it is not read."
-                folder.files[entry.name] = _File(0, 0.0, problem)
-            return
-        if entry.is_dir():
-            folder.folders.append(entry.name)
-            return
-        status = entry.stat()
-        if stat.S_ISREG(status.st_mode):
-            folder.files[entry.name] = _File(status.st_size, status.st_mtime, "")
-    except FileNotFoundError:
-        pass  # it went while we looked, or is a link to nothing
-    except OSError as error:
-        folder.files[entry.name] = _File(0, 0.0, f"{entry.name} cannot be read: {error.strerror or error}.")
-
-
-@dataclass
+@dataclass(slots=True)
 class _Parts:
     """The files that make up one checkpoint, as names show them."""
 
@@ -220,70 +245,130 @@ class _Parts:
     temporary: list[str] = field(default_factory=list)
 
 
+def _is_temporary(folder: _Folder) -> bool:
+    return folder.path.endswith(_TEMPORARY_FOLDER) and any(map(_PART.fullmatch, folder.files))
+
+
 def _list_folder(folder: _Folder, run: str, root: str, salt: str) -> Iterator[Checkpoint]:
-    if os.path.basename(folder.path).endswith(_TEMPORARY_FOLDER) and any(map(_PART.fullmatch, folder.files)):
-        name = os.path.basename(folder.path).removesuffix(_TEMPORARY_FOLDER)
-        parent = run.rpartition("/")[0] or ROOT_RUN
-        if os.path.exists(os.path.join(os.path.dirname(folder.path), name + ".index")):
-            return
-        parts = _Parts(temporary=list(folder.files))
-        yield _make_checkpoint(folder, os.path.dirname(folder.path), name, parts, parent, root, salt)
+    inside = os.path.join(folder.path, "")
+    place = _Place(folder, inside, inside, run, root, salt)
+    if _is_temporary(folder):
+        above, name = os.path.split(folder.path.removesuffix(_TEMPORARY_FOLDER))
+        if not os.path.exists(os.path.join(above, name + _INDEX_SUFFIX)):
+            place = place._replace(start=os.path.join(above, ""), run=run.rpartition("/")[0] or ROOT_RUN)
+            yield _make_of_parts(place, name, _Parts(temporary=list(folder.files)))
         return
+    # Nearly every file is an index with its only shard, or that shard.
+    files = folder.files
+    pairs = {
+        name[: -len(_INDEX_SUFFIX)]: (name, shard)
+        for name in files
+        if name.endswith(_INDEX_SUFFIX) and (shard := name[: -len(_INDEX_SUFFIX)] + _ONLY_SHARD) in files
+    }
+    pairs.pop("", None)
+    paired = set(chain.from_iterable(pairs.values()))
     found: dict[str, _Parts] = {}
-    for name in folder.files:
-        if match := _INDEX.fullmatch(name):
-            parts = found.setdefault(match["prefix"], _Parts())
-            if match["temporary"]:
-                parts.temporary.append(name)
-            else:
-                parts.index = name
-        elif match := _SHARD.fullmatch(name):
-            parts = found.setdefault(match["prefix"], _Parts())
-            if match["temporary"]:
-                parts.temporary.append(name)
-            else:
-                parts.shards.setdefault(int(match["count"]), {})[int(match["shard"])] = name
-        elif name.endswith(_KERAS) and name not in _KERAS:
-            found.setdefault(name, _Parts()).whole = name
-        elif match := _V1_SHARD.fullmatch(name):
-            parts = found.setdefault(match["prefix"], _Parts())
-            parts.v1_shards.setdefault(int(match["count"]), {})[int(match["shard"])] = name
-        elif f"{name}.index" not in folder.files and (f"{name}.meta" in folder.files or _V1_NAME.fullmatch(name)):
-            found.setdefault(name, _Parts()).whole = name
+    for name in files:
+        if name not in paired:
+            _sort_name(name, folder, found)
+    for name, pair in pairs.items():
+        (size, modified, unreadable), (more, later, unreadable_too) = files[pair[0]], files[pair[1]]
+        if name in found or unreadable or unreadable_too:  # there is more to it
+            for part in pair:
+                _sort_name(part, folder, found)
+        else:
+            newest = modified if modified > later else later
+            yield _make_checkpoint(place, name, pair, size + more, newest, LISTED, "", "")
     for name, parts in found.items():
         if parts.v1_shards and not _is_v1(name, parts, folder):
             continue  # data set files are named so, too
-        yield _make_checkpoint(folder, folder.path, name, parts, run, root, salt)
+        yield _make_of_parts(place, name, parts)
+
+
+def _sort_name(name: str, folder: _Folder, found: dict[str, _Parts]) -> None:
+    """Put a file to the checkpoint that it is part of, if it is one's."""
+    if match := _INDEX.fullmatch(name):
+        parts = _get_parts(match["prefix"], found)
+        if match["temporary"]:
+            parts.temporary.append(name)
+        else:
+            parts.index = name
+    elif match := _SHARD.fullmatch(name):
+        parts = _get_parts(match["prefix"], found)
+        if match["temporary"]:
+            parts.temporary.append(name)
+        else:
+            parts.shards.setdefault(int(match["count"]), {})[int(match["shard"])] = name
+    elif name.endswith(_KERAS) and name not in _KERAS:
+        _get_parts(name, found).whole = name
+    elif match := _V1_SHARD.fullmatch(name):
+        parts = _get_parts(match["prefix"], found)
+        parts.v1_shards.setdefault(int(match["count"]), {})[int(match["shard"])] = name
+    elif f"{name}.index" not in folder.files and (f"{name}.meta" in folder.files or _V1_NAME.fullmatch(name)):
+        _get_parts(name, found).whole = name
+
+
+def _get_parts(name: str, found: dict[str, _Parts]) -> _Parts:
+    return found.setdefault(name, _Parts())
 
 
 def _is_v1(name: str, parts: _Parts, folder: _Folder) -> bool:
     return parts.index is None and (f"{name}.meta" in folder.files or _V1_NAME.fullmatch(name) is not None)
 
 
-def _make_checkpoint(
-    folder: _Folder, directory: str, name: str, parts: _Parts, run: str, root: str, salt: str
-) -> Checkpoint:
-    names, problem = _find_files(name, parts, {n: f.size for n, f in folder.files.items() if not f.problem})
-    files = [folder.files[n] for n in names]
+class _Place(NamedTuple):
+    """Where checkpoints lie: `inside` comes before the names of their files, `start` before their own."""
+
+    folder: _Folder
+    inside: str
+    start: str
+    run: str
+    root: str
+    salt: str
+
+
+def _make_of_parts(place: _Place, name: str, parts: _Parts) -> Checkpoint:
+    names, problem = _find_files(name, parts, place.folder.files)
+    files = [place.folder.files[n] for n in names]
     state = INCOMPLETE if problem else LISTED
     unreadable = next((f.problem for f in files if f.problem), "")
     if unreadable:
         state, problem = UNREADABLE, unreadable
+    pattern = "" if problem else _find_v1_pattern(parts)
+    size, modified = sum(f.size for f in files), max((f.modified for f in files), default=0.0)
+    return _make_checkpoint(place, name, names, size, modified, state, problem, pattern)
+
+
+def _make_checkpoint(
+    place: _Place,
+    name: str,
+    names: Iterable[str],
+    size: int,
+    modified: float,
+    state: str,
+    problem: str,
+    pattern: str,
+) -> Checkpoint:
+    """Make a checkpoint of its files; `pattern` is what follows its name where TensorFlow is to restore it."""
+    _, inside, start, run, root, salt = place
     path = name if run == ROOT_RUN else f"{run}/{name}"
-    return Checkpoint(
-        id=make_id(salt + path),
-        run=run,
-        name=name,
-        prefix=os.path.join(directory, name) + ("" if problem else _find_v1_pattern(parts)),
-        step=parse_step(name),
-        bytes=sum(f.size for f in files),
-        modified=max((f.modified for f in files), default=0.0),
-        format=("keras-weights" if name.endswith(".weights.h5") else "keras" if name.endswith(".keras") else None),
-        state=state,
-        problem=problem,
-        pattern_path=path,
-        root=root,
-        files=tuple(os.path.join(folder.path, n) for n in names),
+    return fill_checkpoint(
+        {
+            "id": make_id(salt + path),
+            "run": run,
+            "name": name,
+            "prefix": start + name + pattern,
+            "step": parse_step(name),
+            "bytes": size,
+            "modified": modified,
+            "format": _FORMATS.get(name[name.rfind(".") :]) if name.endswith(_KERAS) else None,
+            "state": state,
+            "problem": problem,
+            "pattern_path": path,
+            "root": root,
+            "files": tuple([inside + n for n in names]),
+            "pairing": UNPAIRED,
+        }
     )
 
 
@@ -299,10 +384,11 @@ def _find_fullest(sets: dict[int, dict[int, str]]) -> int:
     return max(sets, key=lambda c: (len(sets[c]) / c if c else 0, c), default=0)
 
 
-def _find_files(name: str, parts: _Parts, sizes: Mapping[str, int]) -> tuple[list[str], str]:
+def _find_files(name: str, parts: _Parts, files: Mapping[str, _File]) -> tuple[list[str], str]:
     """Return the files of a checkpoint, and what is missing in a sentence, or an empty one."""
     if parts.whole is not None:
-        empty = sizes.get(parts.whole) == 0 and parts.whole.endswith(_KERAS)
+        whole = files[parts.whole]
+        empty = whole.size == 0 and not whole.problem and parts.whole.endswith(_KERAS)
         return [parts.whole], "It is empty: it is being written, or its writing was interrupted." if empty else ""
     sets = parts.v1_shards if parts.v1_shards and parts.index is None else parts.shards
     count = _find_fullest(sets)
@@ -323,6 +409,9 @@ def _find_files(name: str, parts: _Parts, sizes: Mapping[str, int]) -> tuple[lis
 
 def parse_step(name: str) -> int | None:
     """Return the training step that a checkpoint's name ends in, as Saver, CheckpointManager and Keras write it."""
+    _, dash, digits = name.rpartition("-")
+    if dash and digits.isdecimal():  # as the first pattern, and sooner
+        return int(digits) if len(digits) < 19 else None
     for pattern in _STEPS:
         if match := pattern.search(name):
             return int(match[1]) if len(match[1]) < 19 else None
@@ -346,15 +435,30 @@ def read_records(directory: str) -> tuple[RecordedPairing, ...]:
         raise CkptMetaError(Code.INVALID_RECORD, message) from error
 
 
-def is_within(path: str, root: str) -> bool:
-    """Tell whether a real path is a real folder, or lies in it."""
-    return os.path.commonpath([path, root]) == root
+_Order = tuple[tuple[int, int | str], ...]
 
 
-def _order(checkpoint: Checkpoint) -> tuple[object, ...]:
-    step = checkpoint.step if checkpoint.step is not None else -1
-    return (_natural(checkpoint.run), step, _natural(checkpoint.name))
+def _put_in_order(listings: Iterable[_Listing]) -> Iterator[Checkpoint]:
+    """Yield the checkpoints of all folders, runs in natural order, then by their steps."""
+    runs: dict[_Order, list[list[Checkpoint]]] = {}
+    for listing in listings:
+        runs.setdefault(listing.order, []).append(listing.checkpoints)
+    for order in sorted(runs):
+        # Two logdirs may have a run of one name, and a temporary folder counts to the run that it lies in.
+        yield from runs[order][0] if len(runs[order]) == 1 else _sort_checkpoints(chain.from_iterable(runs[order]))
 
 
-def _natural(text: str) -> list[tuple[int, int | str]]:
-    return [(0, int(p)) if p.isdigit() and p.isascii() else (1, p) for p in re.split(r"([0-9]+)", text)]
+def _sort_checkpoints(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """Return checkpoints of one run, steps ascending; those of one step, or without any, by name in natural order."""
+    found = sorted(checkpoints, key=_get_step)
+    if len({checkpoint.step for checkpoint in found}) < len(found):
+        found.sort(key=lambda c: (_get_step(c), _make_order(c.name)))
+    return found
+
+
+def _get_step(checkpoint: Checkpoint) -> int:
+    return -1 if checkpoint.step is None else checkpoint.step
+
+
+def _make_order(text: str) -> _Order:
+    return tuple((0, int(p)) if p.isdigit() and p.isascii() else (1, p) for p in re.split(r"([0-9]+)", text))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.source import KERAS_CONFIG, METAGRAPH, OBJECTS, SAVED_MODEL, TITLES, FoundSource
-from tb_ckptmeta.engine.scan import is_within
+from tb_ckptmeta.engine.folders import is_within
 
 EVENT_FILES = "events.out.tfevents."
 """How the names of TensorBoard's event files begin."""

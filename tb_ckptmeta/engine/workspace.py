@@ -31,7 +31,7 @@ from tb_ckptmeta.engine.pair import pair
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
-from tb_ckptmeta.engine.scan import Logdir, ScanReport, scan_logdirs
+from tb_ckptmeta.engine.scan import Logdir, Scanner, ScanReport
 from tb_ckptmeta.engine.solve import Solution, make_question, solve
 from tb_ckptmeta.engine.sources import find_sources, get_source
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
@@ -124,6 +124,7 @@ class Workspace:
         self._rebuilder = Rebuilder(limits, run=self._workers.run)
         self._inspector = Inspector()
         self._sources = SourceReader()
+        self._scanner = Scanner(self.logdirs)
         self._scan_lock = threading.Lock()
         self._scanned: tuple[float, ScanReport] | None = None
 
@@ -144,7 +145,7 @@ class Workspace:
         """List the checkpoints as they are now, or were at most `max_age` seconds ago; without pairings."""
         with self._scan_lock:
             if self._scanned is None or time.monotonic() - self._scanned[0] > max_age:
-                self._scanned = (time.monotonic(), scan_logdirs(self.logdirs))
+                self._scanned = (time.monotonic(), self._scanner.scan())
             return self._scanned[1]
 
     def list_checkpoints(self, builders: Builders, *, max_age: float = 0.0) -> list[Checkpoint]:

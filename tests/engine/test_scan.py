@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -265,6 +268,46 @@ def test_scan_opens_no_checkpoint(logdir: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(scan(logdir).checkpoints) == 3
 
 
+AUDIT = """
+import json, os, sys
+from tb_ckptmeta.engine.workspace import open_workspace
+
+opened = []
+watching = False
+
+def watch(event, arguments):
+    # Whatever Python opens, as a file, by os.open, by mmap or by a C module of its own, is told here.
+    if watching and event == "open":
+        opened.append(str(arguments[0]))
+
+sys.addaudithook(watch)
+workspace = open_workspace(sys.argv[1])
+builders = workspace.registry.read()
+watching = True
+first = workspace.list_checkpoints(builders)
+again = workspace.list_checkpoints(builders)
+asked_for = len(opened)
+workspace.inspect(next(c for c in first if c.name == "ckpt-1"))
+print(json.dumps({"listed": [len(first), len(again)], "opened": opened[:asked_for], "asked": opened[asked_for:]}))
+"""
+
+
+def test_scan_and_rescan_open_records_and_nothing_else_until_someone_asks(logdir: Path) -> None:
+    for run in ("a", "b/c"):
+        touch(logdir, *v2(f"{run}/ckpt-1"), *v2(f"{run}/ckpt-2", 3), f"{run}/m.weights.h5", f"{run}/m.keras")
+        touch(logdir, f"{run}/checkpoint", f"{run}/events.out.tfevents.1.host", f"{run}/ckpt-7", f"{run}/ckpt-2.meta")
+        (logdir / run / FILE_NAME).write_text('{"pairings": []}')
+    command = [sys.executable, "-c", AUDIT, str(logdir)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert found["listed"] == [10, 10]
+    folders = {str(logdir), *(str(p) for p in logdir.rglob("*") if p.is_dir())}
+    assert {path for path in found["opened"] if path not in folders} == {
+        str(logdir / "a" / FILE_NAME),
+        str(logdir / "b" / "c" / FILE_NAME),
+    }
+    assert str(logdir / "a" / "ckpt-1.index") in found["asked"]  # so the hook does hear of it
+
+
 # --- steps
 
 
@@ -522,11 +565,11 @@ def test_scan_of_a_folder_that_may_not_be_listed_names_it_and_goes_on(logdir: Pa
     assert str(logdir / "closed") in report.problems[0]
 
 
-def fail_to_list(path: str, error: OSError) -> Callable[[str], object]:
+def fail_to_list(path: str, error: OSError) -> Callable[[int], object]:
     scandir = os.scandir
 
-    def list_folder(folder: str) -> object:
-        if os.path.basename(folder) == path:
+    def list_folder(folder: int) -> object:
+        if os.path.samestat(os.fstat(folder), os.stat(path)):
             raise error
         return scandir(folder)
 
@@ -538,7 +581,7 @@ def test_scan_of_a_folder_that_the_system_refuses_names_it_and_goes_on(
 ) -> None:
     touch(logdir, *v2("a/ckpt-1"), *v2("closed/ckpt-1"), *v2("z/ckpt-1"))
     refusal = PermissionError(13, "Permission denied")
-    monkeypatch.setattr(scan_module.os, "scandir", fail_to_list("closed", refusal))
+    monkeypatch.setattr(scan_module.os, "scandir", fail_to_list(str(logdir / "closed"), refusal))
     report = scan(logdir)
     assert [c.run for c in report.checkpoints] == ["a", "z"]
     assert report.problems == [f"{logdir / 'closed'} cannot be listed: Permission denied."]
@@ -546,7 +589,9 @@ def test_scan_of_a_folder_that_the_system_refuses_names_it_and_goes_on(
 
 def test_scan_of_a_folder_that_disappears_meanwhile_goes_on(logdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(logdir, *v2("a/ckpt-1"), *v2("gone/ckpt-1"), *v2("z/ckpt-1"))
-    monkeypatch.setattr(scan_module.os, "scandir", fail_to_list("gone", FileNotFoundError(2, "No such file")))
+    monkeypatch.setattr(
+        scan_module.os, "scandir", fail_to_list(str(logdir / "gone"), FileNotFoundError(2, "No such file"))
+    )
     report = scan(logdir)
     assert ([c.run for c in report.checkpoints], report.problems) == (["a", "z"], [])
 

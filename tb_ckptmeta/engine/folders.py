@@ -1,0 +1,205 @@
+"""Walk the folders of a logdir, and read again only the names that may have changed. Runs in the caller's process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+_MOST_ALIASES = 16
+
+# How many seconds a folder must have been left alone before its names are remembered. A name that comes within the same
+# tick of the file system's clock as the reading leaves the folder's times as they were; the coarsest, FAT's, is 2 s.
+_SETTLED = 2.5
+
+
+class File(NamedTuple):
+    """One file: `modified` in seconds since the epoch; `problem` says why it is not to be read, or is empty."""
+
+    size: int
+    modified: float
+    problem: str
+
+
+@dataclass
+class Folder:
+    """What a folder holds: its files by name, the names of its folders. It is not changed once it has been yielded."""
+
+    path: str
+    files: dict[str, File]
+    folders: list[str]
+
+
+Stamp = tuple[int, ...] | None
+"""What changes when something is changed; None of what was changed so lately that it might not."""
+
+
+class Remembered(NamedTuple):
+    """A folder as it was read, and the stamp that it had then."""
+
+    stamp: Stamp
+    folder: Folder
+
+
+Memory = dict[str, Remembered]
+"""Path -> the folder there as the walk before has found it."""
+
+
+class _Place(NamedTuple):
+    """A folder to walk into: `real` is its real path, `expected` what it would be if nothing above were a link."""
+
+    path: str
+    real: str
+    expected: str
+    parents: frozenset[str]
+    linked: bool
+
+
+def walk_folders(path: str, root: str, problems: list[str], memory: Memory) -> Iterator[Folder]:
+    """Yield the folders below `path`, links that stay inside `root` followed, but none into its own parents.
+
+    `root` is the real path of `path`. Of a folder in `memory` where no name has come or gone since, only the sizes and
+    times are looked at, and if they are the same too, the very same object is yielded. When the walk has ended,
+    `memory` holds what it has found.
+    """
+    stack = [_Place(path, root, root, frozenset(), True)]
+    aliases: dict[str, int] = {}
+    found: Memory = {}
+    while stack:
+        here = stack.pop()
+        if here.real in here.parents:
+            continue
+        if here.real != here.expected:
+            # Links to folders of links double with every step down.
+            aliases[here.real] = aliases.get(here.real, 0) + 1
+            if aliases[here.real] == _MOST_ALIASES + 1:
+                problems.append(
+                    f"{here.real} is reached by more than {_MOST_ALIASES} links; the others are not followed."
+                )
+            if aliases[here.real] > _MOST_ALIASES:
+                continue
+        read = _read(here, root, problems, memory.get(here.path))
+        if read is None:
+            continue
+        folder, links, remembered = read
+        if remembered is not None:
+            found[here.path] = remembered
+        yield folder
+        if not folder.folders:
+            continue
+        parents = here.parents | {here.real}
+        inside, really, expected = (os.path.join(p, "") for p in (here.path, here.real, here.expected))
+        for name in reversed(folder.folders):
+            linked = name in links
+            real = os.path.realpath(inside + name) if linked else really + name
+            stack.append(_Place(inside + name, real, expected + name, parents, linked))
+    memory.clear()
+    memory.update(found)
+
+
+def read_folder(path: str, root: str, problems: list[str]) -> Folder | None:
+    """Return what a folder holds, or None where there is none; what cannot be looked at is told in `problems`."""
+    read = _read(_Place(path, "", "", frozenset(), True), root, problems, None)
+    return None if read is None else read[0]
+
+
+def is_within(path: str, root: str) -> bool:
+    """Tell whether a real path is a real folder, or lies in it."""
+    return os.path.commonpath([path, root]) == root
+
+
+def make_stamp(status: os.stat_result) -> Stamp:
+    """Return the stamp of a file or a folder, taken before it is read."""
+    # rsync and tar set the one time back, but nobody the other.
+    if max(status.st_mtime, status.st_ctime) > time.time() - _SETTLED:
+        return None
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _read(
+    place: _Place, root: str, problems: list[str], known: Remembered | None
+) -> tuple[Folder, set[str], Remembered | None] | None:
+    """Return a folder, which of its folders are links, and what to remember of it."""
+    try:
+        # Below a descriptor, no path has to be walked for each file; and what has become a link meanwhile is no folder.
+        descriptor = os.open(place.path, os.O_RDONLY | os.O_DIRECTORY | (0 if place.linked else os.O_NOFOLLOW))
+        try:
+            # Before the names, so that a change while they are read is one that the next walk sees.
+            stamp = make_stamp(os.fstat(descriptor))
+            if known is not None and known.stamp == stamp:
+                folder = _look_again(known.folder, descriptor)
+                if folder is not None:
+                    return folder, set(), known if folder is known.folder else Remembered(stamp, folder)
+            folder, links, plain = _list(place.path, descriptor, root, problems)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        problems.append(f"{place.path} cannot be listed: {error.strerror or error}.")
+        return None
+    # Where a link leads changes without a trace in the folder that it lies in.
+    return folder, links, Remembered(stamp, folder) if plain and stamp is not None else None
+
+
+def _look_again(known: Folder, descriptor: int) -> Folder | None:
+    """Return a folder whose names are known with the sizes and times of now, itself if they are the same; else None."""
+    changed: dict[str, File] = {}
+    try:
+        for name, file in known.files.items():
+            # None is a link: such a folder is not remembered.
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if status.st_size != file.size or status.st_mtime != file.modified:
+                changed[name] = File(status.st_size, status.st_mtime, "")
+    except OSError:
+        return None
+    return Folder(known.path, {**known.files, **changed}, known.folders) if changed else known
+
+
+def _list(path: str, descriptor: int, root: str, problems: list[str]) -> tuple[Folder, set[str], bool]:
+    """Return a folder, which of its folders are links, and whether it holds none and could be looked at in full."""
+    files: dict[str, File] = {}
+    folder = Folder(path, files, [])
+    links: set[str] = set()
+    plain = True
+    new = tuple.__new__  # half of the time that `File` itself takes
+    with os.scandir(descriptor) as entries:
+        for entry in entries:
+            try:
+                if entry.is_file(follow_symlinks=False):
+                    status = entry.stat()
+                    files[entry.name] = new(File, (status.st_size, status.st_mtime, ""))
+                elif entry.is_symlink():
+                    plain = False
+                    _list_link(entry, folder, links, root, problems)
+                elif entry.is_dir():
+                    folder.folders.append(entry.name)
+            except FileNotFoundError:
+                plain = False  # it went while we looked, or is a link to nothing
+            except OSError as error:
+                plain = False
+                problem = f"{entry.name} cannot be read: {error.strerror or error}."
+                files[entry.name] = File(0, 0.0, problem)
+    folder.folders.sort()
+    return folder, links, plain
+
+
+def _list_link(entry: os.DirEntry[str], folder: Folder, links: set[str], root: str, problems: list[str]) -> None:
+    path = os.path.join(folder.path, entry.name)
+    if is_within(os.path.realpath(path), root):
+        if entry.is_dir():
+            folder.folders.append(entry.name)
+            links.add(entry.name)
+        elif entry.is_file():
+            status = entry.stat()
+            folder.files[entry.name] = File(status.st_size, status.st_mtime, "")
+    elif entry.is_dir():
+        problems.append(
+            f"{path} is a link that leads out of the logdir; it is not followed. "
+            "Give its target as a logdir of its own (--logdir_spec)."
+        )
+    else:
+        problem = f"{entry.name} is a link that leads out of the logdir; it is not read."
+        folder.files[entry.name] = File(0, 0.0, problem)
