@@ -7,7 +7,7 @@ import importlib
 
 from benchmarks.machine import describe_machine
 
-BENCHMARKS = ("verdict_size",)
+BENCHMARKS = ("verdict_size", "scan", "start")
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; nothing is asserted.")
 parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all where none is named")

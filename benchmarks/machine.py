@@ -22,6 +22,12 @@ def describe_machine() -> str:
     )
 
 
+def make_environment() -> dict[str, str]:
+    """Return the environment of a command as its users run it: modules are compiled once, and no GPU is looked for."""
+    quiet = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}, **quiet}
+
+
 def count_bytes_read() -> int:
     """Return how many bytes this process has read so far, from files, pipes or whatever (`rchar` of proc(5))."""
     lines = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())

@@ -84,8 +84,8 @@ def test_large_checkpoint_is_one_that_tensorflow_reads_and_takes_no_room(large: 
     assert not reader.get_tensor(kernel).any()
 
 
-def test_benchmarks_run_through_and_print_their_tables() -> None:
-    printed = run_python("-m", "benchmarks", "--quick")
+def test_benchmark_of_sizes_runs_through_and_prints_its_tables() -> None:
+    printed = run_python("-m", "benchmarks", "--quick", "verdict_size")
     assert re.search(r"\d+ cores .*, Linux .*, Python 3\.\d+\.\d+, tensorflow 2\.", printed)
     for kind in ("Object-based", "Name-based"):
         table = printed.partition(kind)[2].partition("-based")[0]
@@ -94,6 +94,19 @@ def test_benchmarks_run_through_and_print_their_tables() -> None:
         rows = re.findall(r"^\| (\w.*?) \| (\S+) \w+ \| (\S+) \w+ \| (\d+\.\d+) \|$", table, re.MULTILINE)
         assert len(rows) == 5
         assert all(float(number.replace(",", "")) > 0 for _, *numbers in rows for number in numbers)
+
+
+def test_benchmarks_of_scan_and_start_run_through_and_print_their_tables() -> None:
+    printed = run_python("-m", "benchmarks", "--quick", "scan", "start")
+    assert "200 checkpoints in 20 runs" in printed
+    rows = re.findall(r"^\| (\w.*?) \| (\S+) ms \| (-?\d+\.\d+) \|$", printed, re.MULTILINE)
+    assert [what for what, _, _ in rows].count("find") == 2
+    assert {"a first scan", "a rescan, nothing changed", "tb-ckptmeta scan --json, its start aside"} <= {
+        what for what, _, _ in rows
+    }
+    start = re.search(r"^\| a logdir of 20 runs \| (\S+) ms \| (\S+) ms \| (\S+) ms \|", printed, re.MULTILINE)
+    assert start is not None
+    assert all(float(start[i].replace(",", "")) > 0 for i in (1, 2))
 
 
 def test_benchmark_that_there_is_not_is_named() -> None:

@@ -19,11 +19,15 @@ def matches(pattern: str, path: str) -> bool:
     """
     segments = _parse(pattern)
     names = path.split("/")
+    if None not in segments:
+        return len(names) == len(segments) and all(
+            accepts(name) for accepts, name in zip(segments, names, strict=True) if accepts is not None
+        )
     # How many of the path's names the segments so far can have taken.
     taken = {0}
     for index, segment in enumerate(segments):
         if segment is not None:
-            taken = {count + 1 for count in taken if count < len(names) and _matches_name(segment, names[count])}
+            taken = {count + 1 for count in taken if count < len(names) and segment(names[count])}
         elif index == len(segments) - 1:
             return any(count < len(names) for count in taken)
         elif taken:
@@ -47,12 +51,24 @@ class _One(NamedTuple):
 
 
 _Segment = tuple[_Star | _One, ...]
+_Accepts = Callable[[str], bool]
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse(pattern: str) -> tuple[_Segment | None, ...]:
-    """Return the pattern's segments, None for `**`."""
-    return tuple(None if text == "**" else _parse_segment(text) for text in pattern.split("/"))
+def _parse(pattern: str) -> tuple[_Accepts | None, ...]:
+    """Return what each of the pattern's segments accepts, None for `**`."""
+    return tuple(None if text == "**" else _compile(text) for text in pattern.split("/"))
+
+
+def _compile(text: str) -> _Accepts:
+    """Return what tells whether a name matches a segment; nearly all have no more than one `*`."""
+    start, star, end = text.partition("*")
+    if not any(char in text for char in "?[") and "*" not in end:
+        if not star:
+            return text.__eq__
+        shortest = len(start) + len(end)
+        return lambda name: len(name) >= shortest and name.startswith(start) and name.endswith(end)
+    return functools.partial(_matches_name, _parse_segment(text))
 
 
 def _parse_segment(text: str) -> _Segment:

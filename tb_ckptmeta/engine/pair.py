@@ -8,6 +8,7 @@ from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.globs import matches, matches_tail
 from tb_ckptmeta.core.record import RecordedPairing
 from tb_ckptmeta.engine.registry import Builders
+from tb_ckptmeta.engine.scan import ScanReport
 
 
 def pair(checkpoint: Checkpoint, builders: Builders, records: Sequence[RecordedPairing] = ()) -> Pairing:
@@ -24,6 +25,31 @@ def pair(checkpoint: Checkpoint, builders: Builders, records: Sequence[RecordedP
     if not claims and not builders.complete:
         return Pairing(None, {}, "the builders are still being read", ())
     return _pair_claims(claims)
+
+
+class Pairer:
+    """Pairs all that a scan has listed, and of the next scan only what is not the very same. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._builders = Builders()
+        # Id -> the checkpoint as it was listed, its records, and it with its pairing.
+        self._known: dict[str, tuple[Checkpoint, Sequence[RecordedPairing], Checkpoint]] = {}
+
+    def pair(self, report: ScanReport, builders: Builders) -> list[Checkpoint]:
+        """Return the checkpoints of a scan with their pairings, as `pair` gives them."""
+        same = (builders.by_name, builders.complete) == (self._builders.by_name, self._builders.complete)
+        known = self._known if same else {}
+        found: dict[str, tuple[Checkpoint, Sequence[RecordedPairing], Checkpoint]] = {}
+        paired = []
+        for checkpoint in report.checkpoints:
+            records = report.find_records(checkpoint)
+            last = known.get(checkpoint.id)
+            if last is None or last[0] is not checkpoint or last[1] != records:
+                last = (checkpoint, records, checkpoint.with_pairing(pair(checkpoint, builders, records)))
+            found[checkpoint.id] = last
+            paired.append(last[2])
+        self._builders, self._known = builders, found
+        return paired
 
 
 def pair_bare(

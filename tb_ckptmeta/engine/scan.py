@@ -70,7 +70,7 @@ class ScanReport:
 
     def find_records(self, checkpoint: Checkpoint) -> tuple[RecordedPairing, ...]:
         """Return what the record beside a checkpoint says; of two logdirs, runs of one name have each their own."""
-        return self.records.get(os.path.dirname(checkpoint.prefix), ())
+        return self.records.get(os.path.dirname(checkpoint.prefix), ()) if self.records else ()
 
 
 class Scanner:

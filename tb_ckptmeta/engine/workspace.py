@@ -27,7 +27,7 @@ from tb_ckptmeta.engine.deliver import check_output, deliver
 from tb_ckptmeta.engine.diff import BuilderCall, Differ, Subject
 from tb_ckptmeta.engine.export import Exported, export
 from tb_ckptmeta.engine.inspect import Inspector
-from tb_ckptmeta.engine.pair import pair
+from tb_ckptmeta.engine.pair import Pairer, pair
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
@@ -125,6 +125,7 @@ class Workspace:
         self._inspector = Inspector()
         self._sources = SourceReader()
         self._scanner = Scanner(self.logdirs)
+        self._pairer = Pairer()
         self._scan_lock = threading.Lock()
         self._scanned: tuple[float, ScanReport] | None = None
 
@@ -151,9 +152,7 @@ class Workspace:
     def list_checkpoints(self, builders: Builders, *, max_age: float = 0.0) -> list[Checkpoint]:
         """List the checkpoints with their pairings."""
         report = self.scan(max_age=max_age)
-        return [
-            self._inspector.apply(c).with_pairing(pair(c, builders, report.find_records(c))) for c in report.checkpoints
-        ]
+        return [self._inspector.apply(c) for c in self._pairer.pair(report, builders)]
 
     def get_checkpoint(self, id: str) -> Checkpoint:
         """Return the checkpoint of that id.

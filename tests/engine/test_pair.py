@@ -12,8 +12,9 @@ from tb_ckptmeta.core.arguments import Parameter
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.job import BuilderDescription, Spec
 from tb_ckptmeta.core.record import RecordedPairing
-from tb_ckptmeta.engine.pair import pair, pair_bare
+from tb_ckptmeta.engine.pair import Pairer, pair, pair_bare
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder
+from tb_ckptmeta.engine.scan import ScanReport
 
 SPEC = Spec("my_builders.py", "/home/me/my_builders.py", None, "/home/me")
 
@@ -190,3 +191,48 @@ def test_pair_bare_by_record_wins_over_the_only_builder_given() -> None:
 def test_pair_bare_by_a_record_of_an_unregistered_builder_is_shown() -> None:
     found = pair_bare(bare("/runs/ckpt-1"), registered(mlp=()), [recorded("gone")], ["mlp"])
     assert (found.builder, found.claims) == (None, ("gone",))
+
+
+# --- all that a scan has listed
+
+
+def report_of(*paths: str, **records: RecordedPairing) -> ScanReport:
+    found = [replace(checkpoint(path), id=path) for path in paths]
+    return ScanReport(found, {f"/logs/{run}": (record,) for run, record in records.items()})
+
+
+def paired(checkpoints: list[Checkpoint]) -> dict[str, str | None]:
+    return {c.id: c.pairing.builder for c in checkpoints}
+
+
+def test_pairer_gives_what_pair_gives_and_the_same_again() -> None:
+    report = report_of("mlp/ckpt-1", "cnn/ckpt-1", "other/ckpt-1", cnn=recorded("cnn"))
+    builders = registered(mlp="mlp/*", cnn="none")
+    pairer = Pairer()
+    first = pairer.pair(report, builders)
+    assert paired(first) == {"mlp/ckpt-1": "mlp", "cnn/ckpt-1": "cnn", "other/ckpt-1": None}
+    assert [c.pairing for c in first] == [pair(c, builders, report.find_records(c)) for c in report.checkpoints]
+    # A registry gives new objects whenever it is read.
+    again = pairer.pair(report, registered(mlp="mlp/*", cnn="none"))
+    assert all(a is b for a, b in zip(first, again, strict=True))
+
+
+def test_pairer_sees_other_builders_and_those_that_are_read_at_last() -> None:
+    report = report_of("mlp/ckpt-1")
+    pairer = Pairer()
+    assert "still being read" in pairer.pair(report, replace(registered(), complete=False))[0].pairing.reason
+    assert "still being read" not in pairer.pair(report, registered())[0].pairing.reason
+    assert paired(pairer.pair(report, registered(a="mlp/*"))) == {"mlp/ckpt-1": "a"}
+    assert paired(pairer.pair(report, registered(b="mlp/*"))) == {"mlp/ckpt-1": "b"}
+
+
+def test_pairer_sees_other_records_and_checkpoints_made_anew() -> None:
+    builders = registered(mlp="mlp/*", cnn="none")
+    report = report_of("mlp/ckpt-1")
+    pairer = Pairer()
+    assert paired(pairer.pair(report, builders)) == {"mlp/ckpt-1": "mlp"}
+    report.records["/logs/mlp"] = (recorded("cnn"),)
+    assert paired(pairer.pair(report, builders)) == {"mlp/ckpt-1": "cnn"}
+    grown = ScanReport([replace(c, bytes=99) for c in report.checkpoints], report.records)
+    (found,) = pairer.pair(grown, builders)
+    assert (found.bytes, found.pairing.builder) == (99, "cnn")
