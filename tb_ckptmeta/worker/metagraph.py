@@ -39,6 +39,8 @@ def make_metagraph(flat: Flat, binding: Mapping[int, str], provenance: Mapping[s
             {name: v1.saved_model.build_tensor_info(t) for name, t in flat.outputs.items()},
             "tensorflow/serving/predict",
         )
+    if not meta_graph.graph_def.library.function:
+        meta_graph.graph_def.ClearField("library")
     meta_graph.signature_def["serving_default"].CopyFrom(signature)
     del meta_graph.meta_info_def.tags[:]
     meta_graph.meta_info_def.tags.append("serve")
