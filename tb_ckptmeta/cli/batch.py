@@ -131,7 +131,7 @@ class _Telling:
 
     def _show(self, what: str) -> None:
         with self._lock:
-            no = f" ({self._no} no)" if self._no else ""
+            no = f" ({self._no} do not agree)" if self._no else ""
             self.progress.show(f"{self._done} of {self._all} done{no}  {what}")
 
 

@@ -107,3 +107,4 @@ def test_output_that_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) ->
         with pytest.raises(CkptMetaError) as refused:
             Results(path, exports=False)
         assert refused.value.code is Code.OUTPUT_UNWRITABLE
+        assert path.name != "pipe" or "it is not a file" in refused.value.message
