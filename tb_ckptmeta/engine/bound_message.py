@@ -13,8 +13,11 @@ from google.protobuf.message import DecodeError
 
 from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
 
-_SMALL = 2 << 20
-"""What is no larger is parsed as it is, whatever it holds."""
+_FIELD_BYTES = 2
+"""The least that a field takes on the wire: a tag and a length or a number."""
+_SHORT = 64
+"""Messages of no more bytes are counted once for all that are the same: attributes are a few, over and over."""
+_MOST_KNOWN = 4096
 
 
 def parse_bounded(message: Any, data: bytes, most_fields: int) -> Any:
@@ -23,7 +26,7 @@ def parse_bounded(message: Any, data: bytes, most_fields: int) -> Any:
     Raises:
         MalformedError: bytes that are no such message, or one of more fields; it says which.
     """
-    if len(data) > _SMALL and count_fields(data, message.DESCRIPTOR, most_fields) > most_fields:
+    if len(data) > _FIELD_BYTES * most_fields and count_fields(data, message.DESCRIPTOR, most_fields) > most_fields:
         raise MalformedError(f"has more than {most_fields} fields")
     try:
         return message.FromString(data)
@@ -38,6 +41,7 @@ def count_fields(data: bytes, descriptor: Any, most: int) -> int:
         MalformedError: a field that runs past its message, or of a kind that protobuf no longer writes.
     """
     count = 0
+    known: dict[tuple[int, bytes], int] = {}
     stack = [(0, len(data), descriptor)]
     while stack:
         at, end, kind = stack.pop()
@@ -51,8 +55,18 @@ def count_fields(data: bytes, descriptor: Any, most: int) -> int:
             if wire == 2:
                 size, at = (data[at], at + 1) if at < end and data[at] < 128 else decode_varint(data, at)
                 inner = messages.get(tag >> 3)
-                if inner is not None:
+                if inner is None:
+                    pass
+                elif size > _SHORT or at + size > end:
                     stack.append((at, at + size, inner))
+                else:
+                    key = (id(inner), data[at : at + size])
+                    fields = known.get(key)
+                    if fields is None:
+                        fields = count_fields(key[1], inner, most)
+                        if len(known) < _MOST_KNOWN:
+                            known[key] = fields
+                    count += fields
                 at += size
             elif wire == 0:
                 at = at + 1 if at < end and data[at] < 128 else decode_varint(data, at)[1]

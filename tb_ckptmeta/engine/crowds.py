@@ -6,6 +6,7 @@ The dashboard lays out all parts of an open scope at once: a thousand take secon
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 MOST_PARTS = 1000
@@ -13,19 +14,29 @@ MOST_PARTS = 1000
 _PARTS_IN_GROUP = 500
 
 
-def divide_crowds(graph_def: Any, most: int = MOST_PARTS) -> list[str]:
-    """Rename nodes so that no scope, nor function's body, has more than `most` parts; return the scopes that had.
+@dataclass(frozen=True)
+class Divided:
+    """What came of it: the scopes that had too many parts, the outermost called "", and the outermost names now."""
 
-    Parts that follow one another in the graph stay together: `scope/x` becomes `scope/part_2_of_7/x`. The outermost
-    scope is called "".
+    crowded: list[str]
+    outermost: tuple[str, ...]
+
+
+def divide_crowds(graph_def: Any, most: int = MOST_PARTS) -> Divided:
+    """Rename nodes so that no scope, nor function's body, has more than `most` parts.
+
+    Parts that follow one another in the graph stay together: `scope/x` becomes `scope/part_2_of_7/x`.
     """
+    parts = _find_parts(node.name for node in graph_def.node)
+    outermost = parts.get("", {})
+    rename = _find_rename(parts, most)
     crowded = []
-    rename = _find_rename((node.name for node in graph_def.node), most)
     if rename is not None:
         crowded += rename.crowded
         _rename_nodes(graph_def.node, rename)
+        outermost = dict.fromkeys(rename.name(name).partition("/")[0] for name in outermost)
     for function in graph_def.library.function:
-        rename = _find_rename((node.name for node in function.node_def), most)
+        rename = _find_rename(_find_parts(node.name for node in function.node_def), most)
         if rename is None:
             continue
         crowded.append(function.signature.name)
@@ -33,7 +44,7 @@ def divide_crowds(graph_def: Any, most: int = MOST_PARTS) -> list[str]:
         for results in (function.ret, function.control_ret):
             for name, value in list(results.items()):
                 results[name] = rename.reference(value)
-    return crowded
+    return Divided(crowded, tuple(outermost))
 
 
 class _Rename:
@@ -69,9 +80,8 @@ class _Rename:
         return "/".join(part for part in (scope, group, own) if part)
 
 
-def _find_rename(names: Iterable[str], most: int) -> _Rename | None:
+def _find_rename(parts: Mapping[str, Mapping[str, None]], most: int) -> _Rename | None:
     """Return new names where a scope has too many parts, None where none has."""
-    parts = _find_parts(names)
     crowded = [scope for scope, own in parts.items() if len(own) > most]
     if not crowded:
         return None

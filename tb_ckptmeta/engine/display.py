@@ -87,12 +87,10 @@ def draw_conceptual_graph(
 
 def draw(graph_def: graph_pb2.GraphDef, facts: Mapping[str, Any]) -> Drawing:
     """Make a drawing of a graph; scopes with too many parts to be shown at once are divided."""
-    crowded = divide_crowds(graph_def)
-    if crowded:
-        shown = [scope or "(the outermost)" for scope in crowded]
-        facts = {**facts, "divided_for_display": shown}
-    names = {n.name.partition("/")[0] for n in graph_def.node}
-    return Drawing(deflate(_as_text(graph_def)), facts, tuple(sorted(names)))
+    divided = divide_crowds(graph_def)
+    if divided.crowded:
+        facts = {**facts, "divided_for_display": [scope or "(the outermost)" for scope in divided.crowded]}
+    return Drawing(deflate(_as_text(graph_def)), facts, divided.outermost)
 
 
 def finish_drawing(drawing: Drawing, title: str, facts: Mapping[str, Any]) -> bytes:

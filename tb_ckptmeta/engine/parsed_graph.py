@@ -6,6 +6,7 @@ Runs in the caller's process. Nothing is imported into TensorFlow, and nothing r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -17,6 +18,7 @@ from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.engine.bound_message import parse_bounded
 from tb_ckptmeta.engine.checkpoint_file import open_file
 from tb_ckptmeta.engine.inline_functions import MOST_NODES, inline_functions, parse_tensor
+from tb_ckptmeta.engine.silent_attributes import drop_value
 from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
 
 MOST_BYTES = 128 << 20
@@ -30,7 +32,6 @@ _RESTORES = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 _SIGNATURE = "serving_default"
 _INTERNAL = "__saved_model_"
 _SERVE = "serve"
-_MOST_CONSTANT_BYTES = 1024
 _REFERENCE_TYPES = 100  # types.proto: a reference to a type is its number and 100
 
 
@@ -111,22 +112,11 @@ def _describe(
         bound = "it has no restore operation: variables were compared by their names"
     notes = (f"{title} was parsed, not run; {bound}.",)
     rebuilt = Rebuilt(tuple(variables), None, {}, "", versions={"tensorflow": version} if version else {}, notes=notes)
-    shown = type(graph_def)()
-    shown.versions.CopyFrom(graph_def.versions)
     # An input that the outputs do not need stays: clients feed it.
-    kept = set(nodes) if whole else needed | {n for s in _list_signatures(meta) for n in _list_inputs(s)}
-    for node in graph_def.node:
-        if node.name in kept:
-            added = shown.node.add()
-            added.CopyFrom(_without_value(node))
-            if not whole:
-                del added.input[:]
-                added.input.extend(i for i in node.input if not i.startswith("^") or i[1:] in kept)
-    for function in graph_def.library.function:
-        copied = shown.library.function.add()
-        copied.CopyFrom(function)
-        for node in copied.node_def:
-            _without_value(node)
+    kept = needed | {n for s in _list_signatures(meta) for n in _list_inputs(s)}
+    shown = graph_def if whole else _cut(graph_def, kept)
+    for node in chain(shown.node, *(function.node_def for function in shown.library.function)):
+        drop_value(node)
     return Graph(rebuilt, shown.SerializeToString(deterministic=True))
 
 
@@ -248,12 +238,18 @@ def _read_dtype(node: Any) -> str:
     return DTYPE_NAMES.get(number % _REFERENCE_TYPES, str(number))
 
 
-def _without_value(node: Any) -> Any:
-    """Take a large constant's value from a node, as TensorBoard's own process_graph marks it."""
-    if node.op == "Const" and "value" in node.attr and node.attr["value"].tensor.ByteSize() > _MOST_CONSTANT_BYTES:
-        del node.attr["value"]
-        node.attr["_too_large_attrs"].list.s.append(b"value")
-    return node
+def _cut(graph_def: Any, kept: set[str]) -> Any:
+    """Return a graph of the nodes that are kept, which wait for no other."""
+    cut = type(graph_def)()
+    cut.versions.CopyFrom(graph_def.versions)
+    cut.library.CopyFrom(graph_def.library)
+    for node in graph_def.node:
+        if node.name in kept:
+            added = cut.node.add()
+            added.CopyFrom(node)
+            del added.input[:]
+            added.input.extend(i for i in node.input if not i.startswith("^") or i[1:] in kept)
+    return cut
 
 
 def _split_saved_model(data: bytes, path: str) -> Iterator[bytes]:

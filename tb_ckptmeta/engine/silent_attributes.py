@@ -31,9 +31,7 @@ class SilentAttributes:
         for name in names:
             if name in attributes and self._says_nothing(node, name):
                 del attributes[name]
-        if node.op == "Const" and "value" in attributes and attributes["value"].ByteSize() > MOST_CONSTANT_BYTES:
-            del attributes["value"]
-            attributes[_TOO_LARGE].list.s.append(b"value")
+        drop_value(node)
 
     def _says_nothing(self, node: Any, name: str) -> bool:
         if name == "debug_name":
@@ -42,6 +40,13 @@ class SilentAttributes:
         if value.WhichOneof("value") == "s":
             return not value.s
         return not value.list.ByteSize() or (name == "_class" and list(value.list.s) == [f"loc:@{node.name}".encode()])
+
+
+def drop_value(node: Any) -> None:
+    """Take a large constant's value from a node."""
+    if node.op == "Const" and "value" in node.attr and node.attr["value"].ByteSize() > MOST_CONSTANT_BYTES:
+        del node.attr["value"]
+        node.attr[_TOO_LARGE].list.s.append(b"value")
 
 
 def drop_uncalled(graph_def: Any) -> None:

@@ -48,7 +48,7 @@ def test_fields_on_the_wire_are_those_in_memory(nodes: Any) -> None:
 
 def test_counting_stops_beyond_the_bound() -> None:
     data = make_graph([("x", [], {})] * 1000).SerializeToString()
-    assert count_fields(data, graph_pb2.GraphDef.DESCRIPTOR, 100) == 101
+    assert 100 < count_fields(data, graph_pb2.GraphDef.DESCRIPTOR, 100) < 110
 
 
 @settings(deadline=None)

@@ -43,12 +43,14 @@ NAMES = st.lists(
 @given(NAMES)
 def test_divided_graph_has_no_crowd_and_the_same_edges(names: list[str]) -> None:
     graph = make_graph(names)
-    crowded = divide_crowds(graph, most=3)
+    divided = divide_crowds(graph, most=3)
+    crowded = divided.crowded
     new = [node.name for node in graph.node]
     assert len(set(new)) == len(names)
     assert max(count_parts(new).values()) <= 3
     assert (new == names) == (not crowded)
     assert set(crowded) == {scope for scope, count in count_parts(names).items() if count > 3}
+    assert set(divided.outermost) == {name.partition("/")[0] for name in new}
     for i, node in enumerate(graph.node):
         if i:
             assert list(node.input) == [f"{new[i - 1]}:0", f"^{new[0]}"]
@@ -58,7 +60,7 @@ def test_divided_graph_has_no_crowd_and_the_same_edges(names: list[str]) -> None
 def test_divided_scope_keeps_neighbours_and_what_lies_below_together() -> None:
     names = [f"net/layer_{i}/{op}" for i in range(1200) for op in ("MatMul", "Add")] + ["net/layer_7"]
     graph = make_graph(names)
-    assert divide_crowds(graph) == ["net"]
+    assert divide_crowds(graph).crowded == ["net"]
     new = [node.name for node in graph.node]
     assert new[:2] == ["net/part_1_of_3/layer_0/MatMul", "net/part_1_of_3/layer_0/Add"]
     assert new[2 * 1199] == "net/part_3_of_3/layer_1199/MatMul"
@@ -68,7 +70,7 @@ def test_divided_scope_keeps_neighbours_and_what_lies_below_together() -> None:
 def test_graph_of_no_crowd_stays_as_it_is() -> None:
     graph = make_graph([f"op_{i}" for i in range(1000)])
     before = graph.SerializeToString()
-    assert divide_crowds(graph) == []
+    assert divide_crowds(graph).crowded == []
     assert graph.SerializeToString() == before
 
 
@@ -90,7 +92,7 @@ def test_function_body_is_divided_by_itself(count: int) -> None:
     function.control_ret["done"] = "op_0"
     for i in range(count):
         function.node_def.add(name=f"op_{i}", op="Add", input=["x", f"op_{i - 1}:z:0" if i else "x"])
-    crowded = divide_crowds(graph)
+    crowded = divide_crowds(graph).crowded
     assert crowded == (["body"] if count > 1000 else [])
     last, before = function.node_def[-1], function.node_def[-2]
     assert list(last.input) == ["x", f"{before.name}:z:0"]
