@@ -16,7 +16,8 @@ from typing import Any
 
 from benchmarks.machine import PeakMemory
 from benchmarks.table import as_megabytes, as_milliseconds, as_ratio, print_table, take_turns
-from tb_ckptmeta.engine.workspace import Choice, Workspace, open_workspace
+from tb_ckptmeta.engine.choice import Choice
+from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
 HERE = Path(__file__).parent
 MODELS: Mapping[str, tuple[str, Mapping[str, int]]] = {

@@ -21,10 +21,11 @@ from typing import Any
 from benchmarks.table import as_kilobytes, as_megabytes, as_milliseconds, as_ratio, print_table, take_turns
 from benchmarks.verdict_size import write_stacks
 from tb_ckptmeta.core.verdict import MATCH
+from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.remote import count_traffic
 from tb_ckptmeta.engine.scan import Logdir, scan_logdirs
-from tb_ckptmeta.engine.workspace import Choice, Workspace, open_workspace
+from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
 HERE = Path(__file__).parent
 LATENCY = 0.03

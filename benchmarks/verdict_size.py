@@ -19,7 +19,8 @@ from tb_ckptmeta.core.compare import compare
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.engine.bundle import read_contents
-from tb_ckptmeta.engine.workspace import Choice, Workspace, open_workspace
+from tb_ckptmeta.engine.choice import Choice
+from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
 HERE = Path(__file__).parent
 KINDS = {

@@ -15,7 +15,8 @@ from benchmarks.machine import PeakMemory
 from benchmarks.table import as_megabytes, as_milliseconds, as_ratio, print_table, take_turns
 from benchmarks.verdict_size import HERE, LAYERS, write_stacks
 from tb_ckptmeta.core.verdict import MATCH
-from tb_ckptmeta.engine.workspace import Choice, Workspace, open_workspace
+from tb_ckptmeta.engine.choice import Choice
+from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
 WIDTHS, QUICK_WIDTHS = (224, 6272), (32, 64)
 TIMES, QUICK_TIMES = 9, 1

@@ -9,9 +9,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Cli
 from servers import TensorBoard, serve
 
 from tb_ckptmeta.core.job import Limits, Source
@@ -182,7 +182,7 @@ def test_builders_of_what_has_not_changed_are_listed_without_importing_it(place:
     assert place.list_builders() == {"recount"}
 
 
-def test_second_command_starts_no_worker(place: Place, demo_runs: Path, cli: Cli) -> None:
+def test_second_command_starts_no_worker(place: Place, demo_runs: Path, cli: Callable[..., Any]) -> None:
     environment = {"TB_CKPTMETA_CACHE": str(place.cache)}
     arguments = ("verify", demo_runs / "mlp" / "ckpt-10", "--builders", place.builders, "--json")
     first = cli(*arguments, environment=environment)

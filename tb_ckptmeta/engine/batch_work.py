@@ -13,10 +13,11 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.landing import unwritable
 from tb_ckptmeta.core.verdict import ERROR, MATCH, PARTIAL, Verdict
 from tb_ckptmeta.engine.batch_plan import Item, Task
+from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.folders import is_within
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.verify import make_error_verdict
-from tb_ckptmeta.engine.workspace import Choice, Delivered, Workspace
+from tb_ckptmeta.engine.workspace import Delivered, Workspace
 
 Line = dict[str, Any]
 """What is known of one checkpoint, as JSON."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 import threading
@@ -9,51 +10,42 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tb_ckptmeta.core.arguments import Scalar, check_arguments
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
-from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
-from tb_ckptmeta.core.diff import Diff
+from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.formats import Format, get_format
-from tb_ckptmeta.core.job import Limits, Source, Spec
-from tb_ckptmeta.core.legacy import find_keras
+from tb_ckptmeta.core.job import Limits, Spec
 from tb_ckptmeta.core.rebuilt import Rebuilt
-from tb_ckptmeta.core.renames import Rename, parse_renames
-from tb_ckptmeta.core.solve import check_unknown
-from tb_ckptmeta.core.source import OBJECTS, FoundSource
+from tb_ckptmeta.core.renames import parse_renames
+from tb_ckptmeta.core.source import OBJECTS
 from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.cache import Cache, find_cache_folder
-from tb_ckptmeta.engine.contents_graph import draw_contents
+from tb_ckptmeta.engine.choice import Choice, get_paired, make_source, settle_format
 from tb_ckptmeta.engine.current import Digests
-from tb_ckptmeta.engine.deliver import check_output, deliver
-from tb_ckptmeta.engine.diff import BuilderCall, Differ, Subject
-from tb_ckptmeta.engine.display import Drawing
-from tb_ckptmeta.engine.drawer import Drawer
-from tb_ckptmeta.engine.export import Exported, export
-from tb_ckptmeta.engine.export_remote import export_remote
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.pair import Pairer, pair
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
-from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder, Registry
+from tb_ckptmeta.engine.registry import Builders, Registry
 from tb_ckptmeta.engine.remote import as_path
 from tb_ckptmeta.engine.scan import Logdir, Scanner, ScanReport
-from tb_ckptmeta.engine.solve import Solution, make_question, solve
-from tb_ckptmeta.engine.sources import find_sources, get_source
+from tb_ckptmeta.engine.sources import get_source
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
-from tb_ckptmeta.engine.verify import make_error_verdict, verify
 from tb_ckptmeta.engine.warm import Workers
-from tb_ckptmeta.engine.which import Ranking, rank_builders
-from tb_ckptmeta.engine.without_builder import (
-    SourceReader,
-    drop_proposals,
-    make_config_source,
-    refuse_export,
-    require_graph,
-    set_bookkeeping_aside,
-    verify_source,
-)
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.core.diff import Diff
+    from tb_ckptmeta.engine.diff import BuilderCall, Subject
+    from tb_ckptmeta.engine.display import Drawing
+    from tb_ckptmeta.engine.drawer import Drawer
+    from tb_ckptmeta.engine.export import Exported
+    from tb_ckptmeta.engine.solve import Solution
+    from tb_ckptmeta.engine.which import Ranking
+    from tb_ckptmeta.engine.without_builder import SourceReader
+
+# What only some of its methods need is imported by them: TensorBoard waits for this module whenever it starts.
 
 DEFAULT_SECONDS = 600.0
 """How long a worker may take."""
@@ -102,25 +94,6 @@ class Delivered:
     exported: Exported
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a checkpoint is to be rebuilt with: a builder, its arguments and what was renamed since; or a source."""
-
-    checkpoint: Checkpoint
-    builder: RegisteredBuilder | None
-    arguments: Mapping[str, Scalar]
-    renames: tuple[Rename, ...] = ()
-    source: FoundSource | None = None
-
-    @property
-    def name(self) -> str:
-        """What makes the graph: the builder's name, else the source's kind."""
-        if self.builder is not None:
-            return self.builder.name
-        assert self.source is not None
-        return self.source.kind
-
-
 class Workspace:
     """Logdirs and builders, and all that can be done with them. Safe for threads.
 
@@ -143,13 +116,24 @@ class Workspace:
         cache, digests = Cache(find_cache_folder()), Digests()
         self.registry = Registry(specs, limits, self._workers.run, cache=cache, digests=digests)
         self._rebuilder = Rebuilder(limits, workers, run=self._workers.run, cache=cache, digests=digests)
-        self._drawer = Drawer(cache)
+        self._cache = cache
         self._inspector = Inspector()
-        self._sources = SourceReader()
         self._scanner = Scanner(self.logdirs)
         self._pairer = Pairer()
         self._scan_lock = threading.Lock()
         self._scanned: tuple[float, ScanReport] | None = None
+
+    @functools.cached_property
+    def _drawer(self) -> Drawer:
+        from tb_ckptmeta.engine.drawer import Drawer
+
+        return Drawer(self._cache)
+
+    @functools.cached_property
+    def _sources(self) -> SourceReader:
+        from tb_ckptmeta.engine.without_builder import SourceReader
+
+        return SourceReader()
 
     def __enter__(self) -> Workspace:
         return self
@@ -231,7 +215,7 @@ class Workspace:
         builders = self.registry.read(self._patience)
         pairing = self._pair(checkpoint, builders) if pairing is None else pairing
         if builder is None:
-            builder = _get_paired(checkpoint, pairing, builders)
+            builder = get_paired(checkpoint, pairing, builders)
         if arguments is None:
             arguments = pairing.arguments if builder == pairing.builder else {}
         registered = builders.get(builder)
@@ -266,10 +250,13 @@ class Workspace:
         Raises:
             CkptMetaError: as `choose`, as `engine.solve.solve`, and what keeps the checkpoint from being read.
         """
+        from tb_ckptmeta.core.solve import check_unknown
+        from tb_ckptmeta.engine.solve import make_question, solve
+
         rules = parse_renames(renames)
         builders = self.registry.read(self._patience)
         pairing = self._pair(checkpoint, builders) if pairing is None else pairing
-        name = _get_paired(checkpoint, pairing, builders) if builder is None else builder
+        name = get_paired(checkpoint, pairing, builders) if builder is None else builder
         registered = builders.get(name)
         parameters = registered.description.parameters
         check_unknown(name, parameters, unknown)
@@ -294,11 +281,13 @@ class Workspace:
             CkptMetaError: NO_BUILDER, or as the SPECs' modules fail, where there is none at all; BUSY while one is
                 still being read; what keeps the checkpoint from being read.
         """
+        from tb_ckptmeta.engine.which import rank_builders
+
         builders = self.registry.read(self._patience)
         if not builders.complete:
             raise CkptMetaError(Code.BUSY, "The builders are still being read. Ask again in a moment.")
         if not builders.by_name:
-            _get_paired(checkpoint, Pairing(reason="none is registered"), builders)
+            get_paired(checkpoint, Pairing(reason="none is registered"), builders)
         pairing = self._pair(checkpoint, builders) if pairing is None else pairing
         contents = self._inspector.read(checkpoint)
         return rank_builders(
@@ -315,7 +304,7 @@ class Workspace:
 
     def _try(self, choice: Choice, contents: Contents) -> Rebuilt:
         """Rebuild without keeping: one of many tries must not drive out what is shown."""
-        return self._rebuilder.rebuild_once(_make_source(choice, contents))
+        return self._rebuilder.rebuild_once(make_source(choice, contents))
 
     def rebuild(
         self,
@@ -327,15 +316,20 @@ class Workspace:
     ) -> Artifacts:
         """Rebuild the model of a choice, or parse its source; raises as the worker says, or `SourceReader.read`."""
         if choice.source is not None:
+            from tb_ckptmeta.engine.without_builder import require_graph
+
             require_graph(choice.source, "there are no operations to show")
         contents = self._inspector.read(choice.checkpoint)
         if choice.source is not None and not choice.source.asked:
             return self._sources.read(choice.checkpoint, choice.source)
-        source = _make_source(choice, contents)
+        source = make_source(choice, contents)
         return self._rebuilder.rebuild(source, fresh=fresh, on_steps=on_steps, cancelled=cancelled)
 
     def draw(self, choice: Choice, *, conceptual: bool = False) -> tuple[Drawing, Sequence[str]]:
         """Draw the graph of a choice for the dashboard; return it with the rebuild's notes. Raises as `rebuild`."""
+        from tb_ckptmeta.engine.contents_graph import draw_contents
+        from tb_ckptmeta.engine.without_builder import set_bookkeeping_aside
+
         contents = self._inspector.read(choice.checkpoint)
         if choice.source is not None and choice.source.kind == OBJECTS:
             return draw_contents(choice.checkpoint.name, contents), ()
@@ -354,6 +348,9 @@ class Workspace:
         cancelled: threading.Event | None = None,
     ) -> Verdict:
         """Return the verdict of a choice; what keeps from one is the verdict's error."""
+        from tb_ckptmeta.engine.verify import make_error_verdict, verify
+        from tb_ckptmeta.engine.without_builder import drop_proposals, require_graph, verify_source
+
         id, name = choice.checkpoint.id, choice.builder.name if choice.builder is not None else None
         try:
             if choice.source is not None:
@@ -373,6 +370,8 @@ class Workspace:
         Raises:
             CkptMetaError: UNKNOWN_BUILDER, INVALID_ARGUMENTS.
         """
+        from tb_ckptmeta.engine.diff import BuilderCall
+
         registered = self.registry.read(self._patience).get(builder)
         checked = check_arguments(builder, registered.description.parameters, arguments)
         return BuilderCall(registered, checked)
@@ -387,6 +386,8 @@ class Workspace:
         cancelled: threading.Event | None = None,
     ) -> Diff:
         """Say how `b` differs from `a`, and with `values` how far each variable moved; raises as `Differ.diff`."""
+        from tb_ckptmeta.engine.diff import Differ
+
         differ = Differ(self._inspector, self._rebuilder)
         return differ.diff(a, b, values=values, on_steps=on_steps, cancelled=cancelled)
 
@@ -405,7 +406,11 @@ class Workspace:
 
         Of a Keras file, a `metagraph` comes with the TensorFlow checkpoint that it restores: it is a `checkpoint`.
         """
-        chosen = _settle_format(choice.checkpoint, format)
+        from tb_ckptmeta.engine.export import export
+        from tb_ckptmeta.engine.export_remote import export_remote
+        from tb_ckptmeta.engine.without_builder import refuse_export
+
+        chosen = settle_format(choice.checkpoint, format)
         refuse_export(choice.source)
         contents = self._inspector.read(choice.checkpoint)
         make = export if choice.checkpoint.listed is None else export_remote
@@ -413,7 +418,7 @@ class Workspace:
             self._rebuilder,
             choice.checkpoint,
             contents,
-            _make_source(choice, contents),
+            make_source(choice, contents),
             chosen,
             folder,
             allow_partial=allow_partial,
@@ -445,8 +450,11 @@ class Workspace:
         Raises:
             CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `engine.export.export`.
         """
+        from tb_ckptmeta.engine.deliver import check_output, deliver
+        from tb_ckptmeta.engine.without_builder import refuse_export
+
         refuse_export(choice.source)
-        chosen, path = _settle_format(choice.checkpoint, format), Path(output)
+        chosen, path = settle_format(choice.checkpoint, format), Path(output)
         if chosen.name != format:
             path = path.with_name(path.name.removesuffix(".meta"))
         # Said before a minute of work, and made sure of once more at its end.
@@ -467,74 +475,3 @@ class Workspace:
             )
             size = deliver(exported.folder, exported.format, path, overwrite=overwrite, copy=copy)
         return Delivered(path, size, exported)
-
-
-def _settle_format(checkpoint: Checkpoint, name: str) -> Format:
-    """Return the format to export in: a MetaGraphDef alone could restore nothing from a file of Keras' own.
-
-    Raises:
-        CkptMetaError: UNKNOWN_FORMAT, also for one that does not go with the checkpoint.
-    """
-    format = get_format(name)
-    if checkpoint.format not in KERAS_FORMATS:
-        return format
-    if format.name == "metagraph-text":
-        raise CkptMetaError(
-            Code.UNKNOWN_FORMAT,
-            f"{checkpoint.name} is a file of Keras' own, from which no MetaGraphDef restores; it is exported with a "
-            "TensorFlow checkpoint of the same weights, in a binary .meta: ask for metagraph or checkpoint.",
-        )
-    return get_format("checkpoint") if format.name == "metagraph" else format
-
-
-def _make_source(choice: Choice, contents: Contents) -> Source:
-    if choice.builder is None:
-        assert choice.source is not None
-        return make_config_source(choice.checkpoint, choice.source, contents)
-    description = choice.builder.description
-    if contents.is_keras_file:
-        graph = False
-    elif description.graph is not None:
-        graph = description.graph
-    else:
-        graph = contents.format != "object"
-    return Source(
-        choice.builder.spec,
-        description.name,
-        choice.arguments,
-        graph,
-        description.keras,
-        find_keras(contents),
-        tuple(contents.tensors) if contents.is_keras_file else (),
-        tuple(str(rename) for rename in choice.renames),
-    )
-
-
-def _describe_sources(checkpoint: Checkpoint) -> str:
-    """Say what serves without a builder, where something does."""
-    kinds = [s.kind for s in find_sources(checkpoint) if s.kind != OBJECTS]
-    return f" Or take what lies beside it (--source KIND): {', '.join(kinds)}." if kinds else ""
-
-
-def _get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> str:
-    if pairing.builder is not None:
-        return pairing.builder
-    if len(pairing.claims) > 1:
-        raise CkptMetaError(
-            Code.AMBIGUOUS_PAIRING,
-            f"Checkpoint {checkpoint.name}: {pairing.reason}. Say which one (--builder NAME).",
-        )
-    if pairing.claims:
-        builders.get(pairing.claims[0])  # a recorded builder that is not registered: says what is
-    names = ", ".join(sorted(builders.by_name))
-    if builders.problems and not names:  # then that is what is wrong, and not the pairing
-        first, *others = builders.problems
-        raise CkptMetaError(first.code, " ".join(p.message for p in (first, *others)), first.details)
-    broken = "".join(f" {p.message}" for p in builders.problems)
-    raise CkptMetaError(
-        Code.NO_BUILDER,
-        f"Checkpoint {checkpoint.name} has no builder: {pairing.reason}. "
-        + (f"Say which one (--builder NAME): {names}." if names else "Register one (--builders FILE.py).")
-        + _describe_sources(checkpoint)
-        + broken,
-    )

@@ -25,10 +25,12 @@ from tb_ckptmeta.core.arguments import Scalar
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.background import call_in_background
-from tb_ckptmeta.engine.display import finish_drawing, make_error_graph
+from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.sources import find_shown_source
-from tb_ckptmeta.engine.workspace import Choice, Workspace
+from tb_ckptmeta.engine.workspace import Workspace
 from tb_ckptmeta.plugin.access import Access
+
+# Here and in plugin.py, what no start of TensorBoard needs is imported where it is used.
 
 logger = tb_logging.get_logger()
 
@@ -218,6 +220,8 @@ class GraphsOverlay:
             except CkptMetaError as error:
                 if error.code is Code.FORBIDDEN_ORIGIN:
                     return http_util.Respond(request, error.message, "text/plain", code=403)(environ, start_response)
+                from tb_ckptmeta.engine.display import make_error_graph
+
                 # The dashboard shows no text of an error's answer: an error has to be a graph.
                 content = make_error_graph(error)
             # Compressed once, when it was drawn.
@@ -263,6 +267,8 @@ class GraphsOverlay:
             self._pending.pop(key, None)
 
     def _rebuild(self, shown: Shown, conceptual: bool) -> bytes:
+        from tb_ckptmeta.engine.display import finish_drawing
+
         try:
             checkpoint = self._workspace.get_checkpoint(shown.checkpoint)
             if shown.source is not None:

@@ -16,13 +16,12 @@ from werkzeug.wrappers import Request, Response
 from tb_ckptmeta.core.checkpoint import ROOT_RUN
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
-from tb_ckptmeta.core.tree import make_tree
+from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.deliver import Download, count_bytes, open_download
 from tb_ckptmeta.engine.jobs import BackgroundJob, Jobs, Made
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.sources import find_sources
-from tb_ckptmeta.engine.workspace import Choice, Workspace
-from tb_ckptmeta.plugin import diff
+from tb_ckptmeta.engine.workspace import Workspace
 from tb_ckptmeta.plugin.access import Access
 from tb_ckptmeta.plugin.http import App, make_app, read_json, read_query, respond_file, respond_json
 from tb_ckptmeta.plugin.overlay import GraphsOverlay
@@ -120,6 +119,8 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _serve_contents(self, request: Request) -> Response:
         checkpoint = self._workspace.get_checkpoint(read_query(request, "checkpoint"))
         contents = self._workspace.read(checkpoint)
+        from tb_ckptmeta.core.tree import make_tree
+
         tree = make_tree(contents, checkpoint.name)
         return respond_json({"format": contents.format, **tree.as_json(), "notes": list(contents.notes)})
 
@@ -150,6 +151,8 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return respond_json({"run": shown.run, "tag": shown.tag, "key": shown.key})
 
     def _serve_diff(self, request: Request) -> Response:
+        from tb_ckptmeta.plugin import diff
+
         body = read_json(request, diff.FIELDS, ("a", "b"))
         a, b = (diff.read_subject(self._workspace, body, name) for name in ("a", "b"))
         values = body.get("values", False)
