@@ -87,7 +87,7 @@ def _find_rename(parts: Mapping[str, Mapping[str, None]], most: int) -> _Rename 
         return None
     groups: dict[str, str] = {}
     for scope in crowded:
-        _group(scope, list(parts[scope]), min(_PARTS_IN_GROUP, most), groups)
+        _group(list(parts[scope]), min(_PARTS_IN_GROUP, most), groups)
     return _Rename(groups, crowded)
 
 
@@ -105,25 +105,16 @@ def _find_parts(names: Iterable[str]) -> dict[str, dict[str, None]]:
     return parts
 
 
-def _group(scope: str, own: list[str], size: int, groups: dict[str, str]) -> None:
-    """Divide the parts of one scope, and the groups of them where there are too many of those, too."""
-    start = len(scope) + 1 if scope else 0
-    taken = {name[start:] for name in own}
+def _group(own: list[str], size: int, groups: dict[str, str]) -> None:
+    """Divide all parts of one scope, and the groups of them where there are too many of those, too."""
     count = -(-len(own) // size)
     # Of a million parts there are more groups than a scope may show.
     outer = -(-count // size)
     for number, name in enumerate(own):
-        group = _name_group("part", number // size + 1, count, taken)
+        group = f"part_{number // size + 1}_of_{count}"
         if outer > 1:
-            group = f"{_name_group('section', number // size // size + 1, outer, taken)}/{group}"
+            group = f"section_{number // size // size + 1}_of_{outer}/{group}"
         groups[name] = group
-
-
-def _name_group(word: str, number: int, count: int, taken: set[str]) -> str:
-    name = f"{word}_{number}_of_{count}"
-    while name in taken:
-        name += "_"
-    return name
 
 
 def _rename_nodes(nodes: Iterable[Any], rename: _Rename) -> None:
