@@ -100,9 +100,7 @@ def test_pipeline_that_was_killed_goes_on_and_does_nothing_twice(
 ) -> None:
     runs, output = make_runs("runs", mlp=[10, 20, 30], late=[10]), tmp_path / "verdicts.jsonl"
     arguments = ["batch", "verify", str(runs), "--output", str(output), "--builders", str(builders)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "tb_ckptmeta", *arguments, *TWO], stderr=subprocess.DEVNULL
-    ) as process:
+    with started([sys.executable, "-m", "tb_ckptmeta", *arguments, *TWO], stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + PATIENCE
         # The builder that waits may keep others of its bundle waiting.
         while not (builders.parent / "waits").exists():
@@ -126,7 +124,7 @@ def test_pipeline_that_was_interrupted_says_so_and_leaves_nobody_at_work(
     runs, output = make_runs("runs", late=[10]), tmp_path / "verdicts.jsonl"
     arguments = ["batch", "verify", str(runs), "--output", str(output), "--builders", str(builders)]
     command = [sys.executable, "-m", "tb_ckptmeta", *arguments, "--", "--runner=DirectRunner"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + PATIENCE
         while not (builders.parent / "waits").exists():
             assert time.monotonic() < deadline
@@ -156,6 +154,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tb_ckptmeta.engine import batch_beam
 from tb_ckptmeta.engine.batch_plan import Task, plan
 from tb_ckptmeta.engine.workspace import open_workspace
+from started import started
 
 def look(title):
     import os, sys

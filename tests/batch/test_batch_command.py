@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from started import started
 
 from tb_ckptmeta.cli import main
 
@@ -74,7 +75,7 @@ def test_batch_that_was_ended_goes_on_and_does_nothing_twice(
     command += ["--builders", str(builders), "--workers", "2"]
     done: bytes = b""
     for end in (signal.SIGKILL, signal.SIGINT):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             wait_until(lambda: output.exists() and output.read_bytes().count(b"\n") == 3)
             wait_until(lambda: (builders.parent / "waits").exists())
             process.send_signal(end)

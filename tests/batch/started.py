@@ -1,0 +1,23 @@
+"""A command as a terminal starts it, for tests that end it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start a command that Ctrl-C ends, also where whoever runs the tests ignores it; it ends with the block."""
+    with subprocess.Popen(command, preexec_fn=_heed_interrupts, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
