@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from started import started
 
 Cli = Callable[..., Any]
 Runs = Callable[..., Path]
@@ -154,7 +155,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tb_ckptmeta.engine import batch_beam
 from tb_ckptmeta.engine.batch_plan import Task, plan
 from tb_ckptmeta.engine.workspace import open_workspace
-from started import started
 
 def look(title):
     import os, sys

@@ -89,7 +89,7 @@ def test_logdir_spec_takes_urls_with_and_without_names() -> None:
 
 def test_board_that_would_refuse_a_url_is_told_before_and_how_to_start() -> None:
     flags = argparse.Namespace(logdir="s3://bucket/runs")
-    with pytest.raises(base_plugin.FlagsError, match=r"no file system for s3://.* python -m tb_ckptmeta\.plugin "):
+    with pytest.raises(base_plugin.FlagsError, match=r"no file system for s3://.* python -m tb_ckptmeta\.plugin"):
         CkptMetaLoader().fix_flags(flags)
     for logdir in ("gs://bucket/runs", "runs", ""):  # TensorFlow has a file system for the first
         CkptMetaLoader().fix_flags(argparse.Namespace(logdir=logdir))
