@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tb_ckptmeta.cli.output import clean, describe_bytes, print_error, print_json, print_table
+from tb_ckptmeta.cli.output import clean, describe_bytes, print_error, print_json_rows, print_table
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.checkpoint import Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
@@ -30,7 +30,7 @@ def scan_logdir(options: argparse.Namespace) -> int:
     for text in workspace.scan(max_age=60.0).problems:
         print_error(text)
     if options.json:
-        print_json({"checkpoints": [c.as_json() for c in checkpoints]})
+        print_json_rows("checkpoints", [c.as_json() for c in checkpoints])
     elif checkpoints:
         print_table(
             ("RUN", "CHECKPOINT", "STEP", "SIZE", "FORMAT", "STATE", "BUILDER"),

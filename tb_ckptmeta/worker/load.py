@@ -102,7 +102,8 @@ def find_dependencies(spec: Spec, watch: Watch) -> Dependencies:
     known = {name.partition(".")[0] for name in _before} | sys.stdlib_module_names | _LAZY
     libraries, temporary = tuple(f"{place}{os.sep}" for place in installed), tempfile.gettempdir() + os.sep
     files = {spec.path} if spec.path else set()
-    for module in list(sys.modules.values()):
+    # To look at what a forked process shares with its parent is to copy it.
+    for module in [module for name, module in sys.modules.items() if name not in _before]:
         path = getattr(module, "__file__", None)
         if not isinstance(path, str) or not path.endswith(".py"):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import platform
@@ -200,6 +201,7 @@ def _read_classes(root: Any) -> Mapping[str, str]:
     return {} if find_flavour(root) is None else find_layer_classes(root)
 
 
+@functools.cache
 def read_versions(keras: str) -> dict[str, str]:
     """Return library -> version of what a rebuild runs on."""
     library = "keras" if keras == KERAS_3 else "tf_keras"

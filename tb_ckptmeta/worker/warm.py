@@ -38,6 +38,7 @@ def serve(connection: socket.socket, keras: str) -> NoReturn:
         importlib.import_module("tensorflow")
         for name in _MODULES:
             importlib.import_module(f"tb_ckptmeta.worker.{name}")
+        importlib.import_module("tb_ckptmeta.worker.rebuild").read_versions(keras)  # known to all that are forked
     gc.collect()
     # What is here stays: a collection in a forked half would touch, and so copy, every page of it.
     gc.freeze()

@@ -407,4 +407,6 @@ def test_documents_are_plain_json_for_every_parser(quick: Cli, runs: Path, plain
     assert "ckptmeta.json" in outcome.stderr
     assert outcome.stdout.isascii()
     assert "NaN" not in outcome.stdout
-    assert json.dumps(outcome.document, indent=2) + "\n" == outcome.stdout
+    first, *rows, last = outcome.stdout.splitlines()
+    assert (first, last) == ('{"checkpoints": [', "]}")
+    assert [json.loads(row.rstrip(",")) for row in rows] == outcome.document["checkpoints"]
