@@ -147,14 +147,15 @@ def test_rebuild_with_other_arguments_is_another_one(place: Place) -> None:
     assert place.count() == 2
 
 
-def test_rebuild_of_another_installation_runs_the_builder(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    place.rebuild()
+def test_rebuild_with_other_settings_of_keras_runs_the_builder_in_a_process_that_has_read_them(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KERAS_HOME", str(place.folder / "keras"))
-    place.write("other.txt", "")
     (place.folder / "keras").mkdir()
-    place.write("keras/keras.json", json.dumps({"floatx": "float64"}))
-    assert {v.dtype for v in place.rebuild().variables} == {"float64"}
-    assert place.count() == 2
+    for count, dtype in enumerate(("float32", "float64"), 1):
+        place.write("keras/keras.json", json.dumps({"floatx": dtype}))
+        assert {v.dtype for v in place.rebuild().variables} == {dtype}
+        assert place.count() == count
 
 
 def test_rebuild_of_a_file_that_changes_while_it_is_read_is_kept_by_nobody(place: Place) -> None:

@@ -60,11 +60,11 @@ class Digests:
 
 def make_key(asked: Any) -> str:
     """Return the cache's key of what is asked of user code, on this installation."""
-    parts = [asked, _describe_installation()]
+    parts = [asked, describe_installation()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode("ascii")).hexdigest()
 
 
-def _describe_installation() -> str:
+def describe_installation() -> str:
     """Return what changes when something is installed, updated or set up otherwise, TensorFlow not imported.
 
     Python, the folders that packages are installed in, the three libraries' own files, Keras' configuration file, the

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.job import STEPS, Job, write_job
+from tb_ckptmeta.engine.current import describe_installation
 from tb_ckptmeta.engine.process import (
     GRACE_SECONDS,
     GUARDIAN_OUTPUT,
@@ -118,12 +119,15 @@ class Workers:
 
     def _find_parent(self, keras: str, hash_seed: str) -> _Parent:
         environment = make_environment(hash_seed)
+        # What it has imported it does not read again: an update, or other settings of Keras, take another one.
+        installation = describe_installation()
         with self._lock:
             parent = self._parents.get((keras, hash_seed))
-            if parent is None or parent.environment != environment or not parent.is_alive():
+            current = parent is not None and (parent.environment, parent.installation) == (environment, installation)
+            if parent is None or not current or not parent.is_alive():
                 if parent is not None:
                     parent.close()
-                parent = self._parents[keras, hash_seed] = _Parent(keras, environment)
+                parent = self._parents[keras, hash_seed] = _Parent(keras, environment, installation)
             return parent
 
     def _forget(self, parent: _Parent) -> None:
@@ -136,8 +140,9 @@ class Workers:
 class _Parent:
     """A process that has imported TensorFlow with one Keras, and our end of the line to it."""
 
-    def __init__(self, keras: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, keras: str, environment: Mapping[str, str], installation: str) -> None:
         self.environment = dict(environment)
+        self.installation = installation
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
