@@ -73,6 +73,8 @@ def _carry_out(
         _require_outside(workspace, task, items)
     take_over(results, find_parts(results.path))
     beam = None if options.beam is None else _Beam(options.beam, results)
+    if options.overwrite:  # not before it is known that there is something to do
+        results.clear()
     left = begin(results, items, task, overwrite=options.overwrite)
     telling = _Telling(results, items, left)
     try:
@@ -90,7 +92,7 @@ def _carry_out(
             "on from there."
         )
         return 130
-    end(task)
+    end(results, task)
     outcomes = [results.outcomes[i.checkpoint.prefix] for i in items if i.checkpoint.prefix in results.outcomes]
     summary = Summary(results.path, outcomes, len(items) - len(left), len(items) - len(outcomes))
     if options.json:

@@ -53,10 +53,24 @@ def begin(results: Results, items: Sequence[Item], task: Task, *, overwrite: boo
     return left
 
 
-def end(task: Task) -> None:
-    """Forget which places a batch had claimed: it has come to its end."""
-    if task.folder is not None:
-        Path(task.folder, _CLAIMS).unlink(missing_ok=True)
+def end(results: Results, task: Task) -> None:
+    """Forget which places a batch had claimed: it has come to its end.
+
+    A place stays its own where no line tells of an export: what an earlier batch has put there may be replaced.
+
+    Raises:
+        CkptMetaError: OUTPUT_UNWRITABLE.
+    """
+    if task.folder is None:
+        return
+    path = Path(task.folder, _CLAIMS)
+    told = {o.output for o in results.outcomes.values() if o.output is not None}
+    failed = _read_claims(path) - told - {f"{output}.meta" for output in told}
+    left = {output for output in failed if _exists(task.folder, output)}
+    if left:
+        land_bytes(json.dumps(sorted(left)).encode("ascii"), path, overwrite=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def take_over(results: Results, parts: Parts) -> None:
@@ -76,6 +90,8 @@ def take_over(results: Results, parts: Parts) -> None:
 
 
 def _is_done(outcome: Outcome | None, item: Item, task: Task, digests: Digests) -> bool:
+    if outcome is not None and outcome.code is None and item.checkpoint.pairing.builder is None:
+        return True  # its builder could not be read, or is not given this time: nothing better could come of it
     if outcome is None or outcome.fingerprint != item.fingerprint or outcome.code not in _SETTLED:
         return False
     if task.folder is not None and outcome.code is None:
@@ -92,10 +108,7 @@ def _claim(results: Results, items: Iterable[Item], folder: str, overwrite: bool
     before is not: it is never overwritten.
     """
     path = Path(folder, _CLAIMS)
-    try:
-        before = set(json.loads(path.read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        before = set()
+    before = _read_claims(path)
     own = {o.output for o in results.outcomes.values()}
     claimed, claims = [], set()
     for item in items:
@@ -107,6 +120,13 @@ def _claim(results: Results, items: Iterable[Item], folder: str, overwrite: bool
         claimed.append(replace(item, overwrite=overwrite or mine))
     land_bytes(json.dumps(sorted(before | claims)).encode("ascii"), path, overwrite=True)
     return claimed
+
+
+def _read_claims(path: Path) -> set[str]:
+    try:
+        return set(json.loads(path.read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return set()
 
 
 def _exists(folder: str, output: str) -> bool:

@@ -75,7 +75,9 @@ class Results:
     """
 
     def __init__(self, path: Path, *, exports: bool, overwrite: bool = False) -> None:
-        """Open the results at `path`, or begin them; `overwrite` forgets what is there. `exports`: lines of exports.
+        """Open the results at `path`, or begin them; `overwrite` does not look at what is there, until it is cleared.
+
+        `exports`: lines of exports.
 
         Raises:
             CkptMetaError: BUSY while another batch writes them; OUTPUT_EXISTS where something else is there;
@@ -87,9 +89,7 @@ class Results:
         self._lock = threading.Lock()
         self._file = _open_locked(path)
         try:
-            if overwrite:
-                self._file.truncate(0)
-            else:
+            if not overwrite:
                 self._file.truncate(self._read())
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
@@ -105,6 +105,20 @@ class Results:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._file.close()
+
+    def clear(self) -> None:
+        """Take away all that is there.
+
+        Raises:
+            CkptMetaError: OUTPUT_UNWRITABLE.
+        """
+        with self._lock:
+            try:
+                self._file.truncate(0)
+                self._file.seek(0)
+            except OSError as error:
+                raise unwritable(self.path, error) from error
+            self.outcomes.clear()
 
     def append(self, line: Line) -> Outcome:
         """Add a line, and return what it says.

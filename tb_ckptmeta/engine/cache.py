@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import struct
 import sys
 import tempfile
@@ -23,6 +24,9 @@ VARIABLE = "TB_CKPTMETA_CACHE"
 """The environment variable that names the cache's folder; empty for none."""
 MOST_BYTES = 1 << 30
 _LARGEST_ENTRY = MOST_BYTES // 4
+# What is ours in the folder, whoever else keeps files there; nothing else is counted or taken away.
+_ENTRY = re.compile(r"[a-z]+-[0-9a-f]{64}")
+_TEMPORARY = "ckptmeta-new-"
 _MAGIC = b"CKM1"
 _HEAD = struct.Struct("<4sIQ")  # magic, CRC-32 of all that follows, bytes of the JSON
 _STALE_SECONDS = 3600.0
@@ -88,7 +92,7 @@ class Cache:
             if not _is_own(self._folder):
                 return
             self._evict(len(content))
-            handle, temporary = tempfile.mkstemp(prefix="new-", dir=self._folder)
+            handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._folder)
             try:
                 with os.fdopen(handle, "wb") as file:
                     file.write(content)
@@ -104,10 +108,10 @@ class Cache:
         for entry in os.scandir(self._folder):
             with contextlib.suppress(OSError):  # another process has evicted it
                 status = entry.stat(follow_symlinks=False)
-                if entry.name.startswith("new-"):
+                if entry.name.startswith(_TEMPORARY):
                     if time.time() - status.st_mtime > _STALE_SECONDS:
                         os.unlink(entry.path)
-                else:
+                elif _ENTRY.fullmatch(entry.name):
                     found.append((status.st_mtime_ns, status.st_size, entry.path))
         held = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):

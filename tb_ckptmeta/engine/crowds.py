@@ -68,16 +68,21 @@ class _Rename:
         return f"{control}{self.name(name)}{colon}{rest}"
 
     def _scope(self, scope: str) -> str:
-        found = self._scopes.get(scope)
-        if found is None:
+        waiting = []
+        while scope not in self._scopes:
+            waiting.append(scope)
             at = scope.rfind("/")
-            above = self._scope(scope[:at]) if at > 0 else ""
-            found = self._scopes[scope] = self._join(above, scope, scope[at + 1 :] if at > 0 else scope)
+            scope = scope[:at] if at > 0 else ""
+        found = self._scopes[scope]
+        for scope in reversed(waiting):
+            at = scope.rfind("/")
+            found = self._scopes[scope] = self._join(found, scope, scope[at + 1 :] if at > 0 else scope)
         return found
 
     def _join(self, scope: str, old: str, own: str) -> str:
         group = self._groups.get(old)
-        return "/".join(part for part in (scope, group, own) if part)
+        # A name's own part may be empty: TensorFlow allows `a//b`, which is not `a/b`.
+        return "/".join([*(part for part in (scope, group) if part), own])
 
 
 def _find_rename(parts: Mapping[str, Mapping[str, None]], most: int) -> _Rename | None:
@@ -117,6 +122,10 @@ def _group(own: list[str], size: int, groups: dict[str, str]) -> None:
         groups[name] = group
 
 
+def _rename_bytes(name: bytes, rename: _Rename) -> bytes:
+    return rename.name(name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
 def _rename_nodes(nodes: Iterable[Any], rename: _Rename) -> None:
     prefix = b"loc:@"
     for node in nodes:
@@ -129,4 +138,4 @@ def _rename_nodes(nodes: Iterable[Any], rename: _Rename) -> None:
             places = node.attr["_class"].list.s
             for i, place in enumerate(places):
                 if place.startswith(prefix):
-                    places[i] = prefix + rename.name(place[len(prefix) :].decode()).encode()
+                    places[i] = prefix + _rename_bytes(place[len(prefix) :], rename)

@@ -49,13 +49,20 @@ class Digests:
 
     def are_current(self, read: Dependencies) -> bool:
         """Tell whether all is as it was when it was read."""
-        if read.directory not in (None, os.getcwd()):
+        if read.directory is not None and read.directory != _find_directory():
             return False
         if any(self.get(path) != digest for path, digest in read.files.items()):
             return False
         # Workers get the environment of now.
         environment = make_environment("0") if read.environment else {}
         return all(digest_text(environment.get(n)) == digest for n, digest in read.environment.items())
+
+
+def _find_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been deleted
+        return None
 
 
 def make_key(asked: Any) -> str:

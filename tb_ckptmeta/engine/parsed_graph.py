@@ -23,6 +23,7 @@ from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
 
 MOST_BYTES = 128 << 20
 _MOST_FIELDS = 4_000_000
+_LONGEST_NAME = 2000
 """What a file may take, and what it may hold: more than the graph of any model that is trained."""
 
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
@@ -288,6 +289,10 @@ def _parse(data: bytes, path: str) -> Any:
 def _require_nodes(meta: Any, path: str) -> None:
     if not meta.graph_def.node:
         raise _unreadable(path, "its graph is empty")
+    functions = chain.from_iterable(function.node_def for function in meta.graph_def.library.function)
+    longest = max((len(node.name) for node in chain(meta.graph_def.node, functions)), default=0)
+    if longest > _LONGEST_NAME:
+        raise _unreadable(path, f"an operation's name has more than {_LONGEST_NAME} characters")
     if len(meta.graph_def.node) > MOST_NODES:
         raise _unreadable(path, f"its graph has more than {MOST_NODES} operations")
 

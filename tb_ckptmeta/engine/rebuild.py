@@ -103,7 +103,8 @@ class Rebuilder:
             if ended is not None and ended[0] > asked:
                 if isinstance(ended[1], CkptMetaError):
                     raise ended[1]
-                return ended[1]
+                if self._digests.are_current(ended[1].dependencies):  # not edited since it began
+                    return ended[1]
             found = None if fresh else self._find(key)
             if found is not None:
                 return found

@@ -65,10 +65,21 @@ def is_remote(path: str) -> bool:
 
 
 def as_path(path: str) -> str:
-    """Return the path that a `file://` URL names, and anything else as it is, but for slashes behind a URL."""
+    """Return the path that a `file://` URL names, and anything else as it is, but for slashes behind a URL.
+
+    Raises:
+        CkptMetaError: BAD_REQUEST for a URL with a password: URLs are shown, and stand in what is exported.
+    """
     match = _URL.match(path)
     if match is None:
         return path
+    user, at, host = match["authority"].rpartition("@")
+    if at and ":" in user:
+        raise CkptMetaError(
+            Code.BAD_REQUEST,
+            f"{match['scheme']}://…@{host} holds a password, which would be shown to whoever sees this logdir's name. "
+            "Give it to the driver by its own configuration (fsspec's, or the environment), and leave it out here.",
+        )
     if match["scheme"].lower() in _LOCAL:
         return path[match.end("scheme") + len("://") :]
     return path[: match.end()] + path[match.end() :].rstrip("/")

@@ -76,7 +76,11 @@ class CkptMetaLoader(base_plugin.TBLoader):  # type: ignore[misc]
         for name in ("ckptmeta_timeout", "ckptmeta_memory_limit"):
             if not getattr(flags, name, 1) > 0:
                 raise base_plugin.FlagsError(f"--{name} takes a number above 0.")
-        refusal = find_refusal((d.path for d in find_logdirs(getattr(flags, "logdir", ""), flags)), sys.argv[1:])
+        try:
+            logdirs = find_logdirs(getattr(flags, "logdir", ""), flags)
+        except CkptMetaError as error:
+            raise base_plugin.FlagsError(error.message) from error
+        refusal = find_refusal((logdir.path for logdir in logdirs), sys.argv[1:])
         if refusal:
             raise base_plugin.FlagsError(refusal)
 

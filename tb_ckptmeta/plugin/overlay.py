@@ -224,6 +224,12 @@ class GraphsOverlay:
 
                 # The dashboard shows no text of an error's answer: an error has to be a graph.
                 content = make_error_graph(error)
+            except Exception as error:
+                from tb_ckptmeta.engine.display import make_error_graph
+
+                logger.exception("ckptmeta: %s could not be drawn", shown.run)
+                message = f"It could not be drawn: {type(error).__name__}. See TensorBoard's log, and please report it."
+                content = make_error_graph(CkptMetaError(Code.WORKER_FAILED, message))
             # Compressed once, when it was drawn.
             response = http_util.Respond(request, content, "text/x-protobuf", content_encoding="gzip")
             return response(environ, start_response)

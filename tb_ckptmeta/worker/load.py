@@ -103,12 +103,15 @@ def find_dependencies(spec: Spec, watch: Watch) -> Dependencies:
     libraries, temporary = tuple(f"{place}{os.sep}" for place in installed), tempfile.gettempdir() + os.sep
     files = {spec.path} if spec.path else set()
     # To look at what a forked process shares with its parent is to copy it.
-    for module in [module for name, module in sys.modules.items() if name not in _before]:
-        path = getattr(module, "__file__", None)
+    for name, module in [(name, module) for name, module in list(sys.modules.items()) if name not in _before]:
+        try:
+            path = getattr(module, "__file__", None)
+        except Exception:  # user code may put anything there
+            continue
         if not isinstance(path, str) or not path.endswith(".py"):
             continue
-        library = module.__name__.partition(".")[0] in known and path.startswith(libraries) and ".." not in path
-        if library and not _belongs(module, spec):
+        library = name.partition(".")[0] in known and path.startswith(libraries) and ".." not in path
+        if library and not _belongs(name, spec):
             continue  # thousands, of which no more is to be asked
         path = os.path.abspath(path)
         if not path.startswith((_OURS, temporary)):
@@ -132,9 +135,9 @@ def _digest_settled(path: str) -> str:
     return digest_file(path)
 
 
-def _belongs(module: ModuleType, spec: Spec) -> bool:
+def _belongs(name: str, spec: Spec) -> bool:
     """Tell whether a module is of the same installed package as the SPEC."""
-    return spec.module is not None and module.__name__.partition(".")[0] == spec.module.partition(".")[0]
+    return spec.module is not None and name.partition(".")[0] == spec.module.partition(".")[0]
 
 
 def _import_module(spec: Spec) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -58,7 +59,10 @@ class Watch:
         if not os.path.isabs(text):
             self.directory = self._getcwd()
             text = os.path.join(self.directory, text)
-        if not text.startswith(self._not_sources) and not text.endswith(".pyc"):
+        if text.endswith(".pyc"):
+            with contextlib.suppress(ValueError):  # one without a source is what there is to read
+                text = importlib.util.source_from_cache(text)
+        if not text.startswith(self._not_sources):
             self.files.setdefault(text, None)
 
     def add_variable(self, name: str, value: str | None) -> None:
@@ -77,7 +81,7 @@ class Watch:
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Hear Python's audit events (PEP 578): `open` has a path, a mode and flags."""
-        if event == "open" and self._watching and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+        if event == "open" and self._watching and not arguments[2] & (os.O_WRONLY | os.O_TRUNC | os.O_APPEND):
             self.add_file(arguments[0])
 
 

@@ -97,6 +97,8 @@ def test_file_of_something_else_is_refused_and_left_alone(path: Path, content: b
     assert refused.value.code is Code.OUTPUT_EXISTS
     assert path.read_bytes() == content
     with Results(path, exports=False, overwrite=True) as results:
+        assert path.read_bytes() == content
+        results.clear()
         results.append(make_line("a"))
     assert read(path) == ["a"]
 

@@ -54,7 +54,7 @@ def run(workspace: Workspace, path: Path, task: Task, *, overwrite: bool = False
         left = begin(workspace, results, task, overwrite=overwrite)
         for item in left:
             results.append(carry_out(workspace, task, item))
-        batch.end(task)
+        batch.end(results, task)
     return sorted(item.title for item in left)
 
 
@@ -165,6 +165,35 @@ def test_export_that_is_gone_or_left_without_its_line_is_made_again(workspace: W
     run(workspace, path, task, overwrite=True)
     assert made.read_bytes() == content
     assert sorted(os.listdir(path.parent)) == ["mlp", "results.jsonl"]
+
+
+def test_export_that_fails_once_is_made_again_in_the_place_of_the_earlier_one(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    path = folder / "results.jsonl"
+    run(workspace, path, Task(str(folder), check=False))
+    task = Task(str(folder), check=False, allow_partial=True)  # which is done again
+    failure = {"code": "builder_timeout", "message": "It took too long.", "details": ""}
+    with Results(path, exports=True) as results:
+        for item in begin(workspace, results, task):
+            line = carry_out(workspace, task, item)
+            results.append({**line, "output": None, "error": failure} if item.title == "mlp/ckpt-10" else line)
+        batch.end(results, task)
+    assert "mlp/ckpt-10" in run(workspace, path, task)
+    assert read(path)["mlp/ckpt-10"]["error"] is None
+    assert sorted(os.listdir(folder)) == ["mlp", "results.jsonl"]
+
+
+def test_lines_stay_where_the_builders_can_not_be_read_this_time(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "verdicts.jsonl"
+    run(workspace, path, Task())
+    before = path.read_bytes()
+    with open_workspace(str(workspace.logdirs[0].path)) as without, Results(path, exports=False) as results:
+        assert [item.title for item in begin(without, results, Task())] == ["alien/ckpt-10"]
+    assert set(before.splitlines()) > set(path.read_bytes().splitlines())
+    assert len(read(path)) == 3
 
 
 def test_folder_that_leads_elsewhere_by_a_link_is_not_written_through(workspace: Workspace, tmp_path: Path) -> None:

@@ -64,13 +64,14 @@ def test_cache_of_a_cut_entry_has_none(folder: Path, length: int) -> None:
 
 def test_cache_beyond_its_size_evicts_what_was_used_longest_ago(folder: Path) -> None:
     cache = Cache(folder, most_bytes=4000)
-    for number in range(3):
-        cache.write("kind", str(number), {}, bytes(1000))
-        os.utime(folder / f"kind-{number}", (number, number))
-    assert cache.read("kind", "0") is not None  # used just now
-    cache.write("kind", "3", {}, bytes(1000))
-    cache.write("kind", "4", {}, bytes(1000))
-    assert sorted(p.name for p in folder.iterdir()) == ["kind-0", "kind-3", "kind-4"]
+    keys = [str(number) * 64 for number in range(5)]
+    for number, key in enumerate(keys[:3]):
+        cache.write("kind", key, {}, bytes(1000))
+        os.utime(folder / f"kind-{key}", (number, number))
+    assert cache.read("kind", keys[0]) is not None  # used just now
+    cache.write("kind", keys[3], {}, bytes(1000))
+    cache.write("kind", keys[4], {}, bytes(1000))
+    assert sorted(p.name for p in folder.iterdir()) == [f"kind-{keys[i]}" for i in (0, 3, 4)]
     assert sum(p.stat().st_size for p in folder.iterdir()) <= 4000
 
 
@@ -85,11 +86,23 @@ def test_cache_keeps_nothing_larger_than_itself(folder: Path) -> None:
 def test_cache_takes_away_what_a_killed_process_was_writing(folder: Path) -> None:
     cache = Cache(folder)
     folder.mkdir(parents=True)
-    for name, age in (("new-old", 7200.0), ("new-now", 0.0)):
+    for name, age in (("ckptmeta-new-old", 7200.0), ("ckptmeta-new-now", 0.0), ("new-plans.txt", 7200.0)):
         (folder / name).write_bytes(b"half")
         os.utime(folder / name, (time.time() - age,) * 2)
     cache.write("kind", KEY, {})
-    assert sorted(p.name for p in folder.iterdir()) == [f"kind-{KEY}", "new-now"]
+    assert sorted(p.name for p in folder.iterdir()) == ["ckptmeta-new-now", f"kind-{KEY}", "new-plans.txt"]
+
+
+def test_cache_in_a_folder_with_files_of_others_leaves_them_alone(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for name in ("thesis.tex", "rebuild-1.txt", "model-0"):
+        (folder / name).write_bytes(bytes(5000))
+        os.utime(folder / name, (1, 1))
+    cache = Cache(folder, most_bytes=4000)
+    for number in range(5):
+        cache.write("kind", str(number) * 64, {}, bytes(1000))
+    assert {"thesis.tex", "rebuild-1.txt", "model-0"} <= {p.name for p in folder.iterdir()}
+    assert cache.read("kind", "4" * 64) is not None
 
 
 def test_cache_in_a_folder_that_others_may_write_to_is_not_believed(folder: Path) -> None:
@@ -113,8 +126,8 @@ def test_cache_of_many_processes_at_once_never_reads_half_an_entry(folder: Path)
 from tb_ckptmeta.engine.cache import *
 cache = Cache(Path({str(folder)!r}), most_bytes=300_000)
 for number in range(200):
-    cache.write("kind", str(number % 5), {{"size": number}}, bytes(number * 300))
-    entry = cache.read("kind", str((number + 1) % 5))
+    cache.write("kind", str(number % 5) * 64, {{"size": number}}, bytes(number * 300))
+    entry = cache.read("kind", str((number + 1) % 5) * 64)
     assert entry is None or len(entry.parts[0]) == entry.facts["size"] * 300
 """
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]

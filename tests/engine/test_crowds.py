@@ -33,7 +33,7 @@ def count_parts(names: list[str]) -> dict[str, int]:
 
 
 NAMES = st.lists(
-    st.lists(st.sampled_from(["a", "b", "c", "d", "e", "part_1_of_2"]), min_size=1, max_size=4).map("/".join),
+    st.lists(st.sampled_from(["a", "b", "c", "d", "part_1_of_2", "x/", "x"]), min_size=1, max_size=4).map("/".join),
     min_size=1,
     max_size=60,
     unique=True,
@@ -80,6 +80,14 @@ def test_very_many_parts_are_divided_twice() -> None:
     names = [node.name for node in graph.node]
     assert max(count_parts(names).values()) <= 4
     assert len({name.rpartition("/")[0] for name in names}) == 8
+
+
+def test_scope_of_thousands_of_scopes_and_a_place_that_is_no_text_are_divided() -> None:
+    graph = make_graph([*(f"op_{i}" for i in range(5)), "/".join(["s"] * 3000)])
+    graph.node[1].attr["_class"].list.s[0] = b"loc:@\xff"
+    divide_crowds(graph, most=4)
+    assert graph.node[1].attr["_class"].list.s[0].endswith(b"\xff")
+    assert graph.node[5].name.count("/") == 3000
 
 
 @pytest.mark.parametrize("count", [3, 1500])

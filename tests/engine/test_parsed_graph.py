@@ -146,6 +146,14 @@ def test_file_that_is_no_graph_is_refused(write: Write, read: Any, content: byte
     assert "model.meta" in caught.value.message
 
 
+def test_file_with_a_name_that_no_model_has_is_refused(write: Write) -> None:
+    graph = make_graph()
+    graph.graph_def.node.add(name="/".join(["a"] * 1001), op="NoOp")
+    with pytest.raises(CkptMetaError, match="name has more than 2000 characters") as caught:
+        read_metagraph(write(graph), "It")
+    assert caught.value.code is Code.SOURCE_UNREADABLE
+
+
 def test_file_that_is_too_large_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(make_graph())
     monkeypatch.setattr(parsed_graph, "MOST_BYTES", 100)

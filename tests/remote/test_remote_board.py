@@ -87,6 +87,13 @@ def test_logdir_spec_takes_urls_with_and_without_names() -> None:
     assert find_logdirs("file:///runs", flags) == [Logdir("", "/runs")]
 
 
+def test_url_with_a_password_is_refused_and_not_repeated() -> None:
+    with pytest.raises(base_plugin.FlagsError, match="holds a password") as refused:
+        CkptMetaLoader().fix_flags(argparse.Namespace(logdir="sftp://me:s3cret@host/runs"))
+    assert "s3cret" not in str(refused.value)
+    assert find_logdirs("sftp://me@host/runs", argparse.Namespace()) == [Logdir("", "sftp://me@host/runs")]
+
+
 def test_board_that_would_refuse_a_url_is_told_before_and_how_to_start() -> None:
     flags = argparse.Namespace(logdir="s3://bucket/runs")
     with pytest.raises(base_plugin.FlagsError, match=r"no file system for s3://.* python -m tb_ckptmeta\.plugin"):
