@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 BENCH ?=
 BEAM := .venv-beam
 
-.PHONY: demo test beam-test corpus bench check lint types format frontend frontend-test chromium wheel clean
+.PHONY: demo test bench-test beam-test corpus bench check lint types format frontend frontend-test chromium wheel clean
 
 demo: $(VENV)/.legacy $(BUNDLE)
 	$(BIN)/tb-ckptmeta demo $(DEMO) --port $(PORT)
@@ -27,6 +27,10 @@ beam-test: $(BUNDLE)
 # Every model of tests/corpus: a table on the terminal, and in docs/models.md. It takes half an hour.
 corpus: $(VENV)/.test $(VENV)/.corpus $(BUNDLE)
 	$(BIN)/python -m pytest -m corpus -s tests/corpus $(PYTEST_ARGS)
+
+# Whether the benchmarks run through, small and once; some of them `make test` runs, too.
+bench-test: $(VENV)/.test $(BUNDLE)
+	$(BIN)/python -m pytest -m bench tests/test_benchmarks.py $(PYTEST_ARGS)
 
 # What docs/performance.md tells; BENCH="NAME…" runs some of it.
 bench: $(VENV)/.test

@@ -84,6 +84,7 @@ def test_large_checkpoint_is_one_that_tensorflow_reads_and_takes_no_room(large: 
     assert not reader.get_tensor(kernel).any()
 
 
+@pytest.mark.bench
 def test_benchmark_of_sizes_runs_through_and_prints_its_tables() -> None:
     printed = run_python("-m", "benchmarks", "--quick", "rebuild", "verdict_size", "weights")
     assert re.search(r"\d+ cores .*, Linux .*, Python 3\.\d+\.\d+, tensorflow 2\.", printed)
@@ -113,6 +114,7 @@ def test_benchmarks_of_scan_and_start_run_through_and_print_their_tables() -> No
     assert all(float(start[i].replace(",", "")) > 0 for i in (1, 2))
 
 
+@pytest.mark.bench
 def test_benchmark_of_graphs_runs_through_and_prints_its_tables() -> None:
     printed = run_python("-m", "benchmarks", "--quick", "graphs")
     rows = re.findall(r"^\| (\w[^|]*?) \| (\S+) ms \| (\S+) \|$", printed, re.MULTILINE)
@@ -126,6 +128,7 @@ def test_benchmark_of_graphs_runs_through_and_prints_its_tables() -> None:
     ]
 
 
+@pytest.mark.bench
 def test_benchmark_of_remote_logdirs_tells_requests_and_bytes() -> None:
     printed = run_python("-m", "benchmarks", "--quick", "remote")
     head, _, table = printed.partition("The verdict of a checkpoint")
