@@ -36,11 +36,16 @@ Stamp = tuple[int, ...] | None
 """What changes when something is changed; None of what was changed so lately that it might not."""
 
 
+MOST_TRUSTED_SECONDS = 60.0
+"""How long a folder's times are believed: some file systems of object stores never change them."""
+
+
 class Remembered(NamedTuple):
-    """A folder as it was read, and the stamp that it had then."""
+    """A folder, the stamp that it had when its names were read, and when that was (`time.monotonic`)."""
 
     stamp: Stamp
     folder: Folder
+    listed: float
 
 
 Memory = dict[str, Remembered]
@@ -128,10 +133,11 @@ def _read(
         try:
             # Before the names, so that a change while they are read is one that the next walk sees.
             stamp = make_stamp(os.fstat(descriptor))
-            if known is not None and known.stamp == stamp:
+            now = time.monotonic()
+            if known is not None and known.stamp == stamp and now - known.listed < MOST_TRUSTED_SECONDS:
                 folder = _look_again(known.folder, descriptor)
                 if folder is not None:
-                    return folder, set(), known if folder is known.folder else Remembered(stamp, folder)
+                    return folder, set(), known if folder is known.folder else Remembered(stamp, folder, known.listed)
             folder, links, plain = _list(place.path, descriptor, root, problems)
         finally:
             os.close(descriptor)
@@ -141,7 +147,7 @@ def _read(
         problems.append(f"{place.path} cannot be listed: {error.strerror or error}.")
         return None
     # Where a link leads changes without a trace in the folder that it lies in.
-    return folder, links, Remembered(stamp, folder) if plain and stamp is not None else None
+    return folder, links, Remembered(stamp, folder, now) if plain and stamp is not None else None
 
 
 def _look_again(known: Folder, descriptor: int) -> Folder | None:

@@ -420,3 +420,20 @@ def test_rescan_after_any_changes_lists_what_a_new_scan_lists(
         if all(Path(os.path.realpath((root / p).parent)).is_relative_to(root) for p in (path, other)):
             make_change(kind, root / path, root / other, outside)
     assert scanner.scan() == scan_logdirs(logdirs)
+
+
+def test_rescan_lists_a_folder_anew_after_a_while_whatever_its_times_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for suffix in (".index", ".data-00000-of-00001"):
+        (tmp_path / f"ckpt-1{suffix}").touch()
+    # As gcsfuse has it: the folder's stamp never changes.
+    monkeypatch.setattr(folders, "make_stamp", lambda status: (1, 1, 1, 1, 1))
+    scanner = Scanner([Logdir("", str(tmp_path))])
+    assert [c.name for c in scanner.scan().checkpoints] == ["ckpt-1"]
+    for suffix in (".index", ".data-00000-of-00001"):
+        (tmp_path / f"ckpt-2{suffix}").touch()
+    assert [c.name for c in scanner.scan().checkpoints] == ["ckpt-1"]
+    later = time.monotonic() + folders.MOST_TRUSTED_SECONDS
+    monkeypatch.setattr("tb_ckptmeta.engine.folders.time.monotonic", lambda: later)
+    assert [c.name for c in scanner.scan().checkpoints] == ["ckpt-1", "ckpt-2"]
