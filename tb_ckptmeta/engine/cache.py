@@ -84,8 +84,10 @@ class Cache:
 
     def write(self, kind: str, key: str, facts: Mapping[str, Any], *parts: bytes) -> None:
         """Keep an entry, in the place of one of the same key."""
+        if self._folder is None:
+            return
         content = _pack(facts, parts)
-        if self._folder is None or len(content) > min(_LARGEST_ENTRY, self._most_bytes):
+        if len(content) > min(_LARGEST_ENTRY, self._most_bytes):
             return
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import tb_ckptmeta
 from tb_ckptmeta.core.dependencies import Dependencies, digest_file, digest_text
+from tb_ckptmeta.engine.checkpoint_file import stamp
 from tb_ckptmeta.engine.process import make_environment
 
 _LIBRARIES = ("tensorflow", "keras", "tf_keras")
@@ -87,8 +88,8 @@ def describe_installation() -> str:
         sys.version,
         platform.platform(),
         tb_ckptmeta.__version__,
-        [[p, _stamp(p)] for p in dict.fromkeys(folders) if os.path.basename(p) in ("site-packages", "dist-packages")],
-        [[p, _stamp(p)] for p in files],
+        [[p, stamp(p)] for p in dict.fromkeys(folders) if os.path.basename(p) in ("site-packages", "dist-packages")],
+        [[p, stamp(p)] for p in files],
         environment,
         digest_own_code(),
     ]
@@ -101,14 +102,6 @@ def _find_file(library: str) -> str | None:
     except (ImportError, ValueError):
         return None
     return None if found is None else found.origin
-
-
-def _stamp(path: str) -> list[int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return []
-    return [status.st_mtime_ns, status.st_size]
 
 
 @functools.cache
