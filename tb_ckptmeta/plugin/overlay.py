@@ -214,19 +214,17 @@ class GraphsOverlay:
             shown = self._find(request.args.get("run"))
             if shown is None or request.args.get("tag") != TAG:
                 return stock(environ, start_response)
+            from tb_ckptmeta.engine.display import make_error_graph
+
             try:
                 self._access.check(request.headers)
                 content = self._make_graph(shown, request.args.get("conceptual") == "true")
             except CkptMetaError as error:
                 if error.code is Code.FORBIDDEN_ORIGIN:
                     return http_util.Respond(request, error.message, "text/plain", code=403)(environ, start_response)
-                from tb_ckptmeta.engine.display import make_error_graph
-
                 # The dashboard shows no text of an error's answer: an error has to be a graph.
                 content = make_error_graph(error)
             except Exception as error:
-                from tb_ckptmeta.engine.display import make_error_graph
-
                 logger.exception("ckptmeta: %s could not be drawn", shown.run)
                 message = f"It could not be drawn: {type(error).__name__}. See TensorBoard's log, and please report it."
                 content = make_error_graph(CkptMetaError(Code.WORKER_FAILED, message))
