@@ -45,6 +45,8 @@ _IMPORT_SECONDS = 120.0
 """How long importing TensorFlow may take before a fresh process is tried instead."""
 _BEGIN_SECONDS = 10.0
 """How long a worker may take to begin once TensorFlow has been imported: its process may have been stopped since."""
+_CLOSE_SECONDS = 3.0
+"""How long it may take to end when nobody will ask any more; then it is killed, and what it forked ends by itself."""
 
 
 class Workers:
@@ -173,25 +175,29 @@ class _Parent:
         Raises:
             OSError: the process is gone.
         """
-        request = {"folder": str(folder), "temporary": make_temporary(folder), "directory": os.getcwd()}
+        request = {"folder": str(folder), "temporary": make_temporary(folder), "directory": _find_directory()}
         message = json.dumps(request).encode("ascii")
-        lifeline_read, lifeline = os.pipe()
-        done, done_write = os.pipe()
-        output = os.open(folder / GUARDIAN_OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
+        with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:
+            lifeline_read, lifeline = os.pipe()
+            given.callback(os.close, lifeline_read)
+            kept.callback(os.close, lifeline)
+            done, done_write = os.pipe()
+            given.callback(os.close, done_write)
+            kept.callback(os.close, done)
+            output = os.open(folder / GUARDIAN_OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            given.callback(os.close, output)
             with self._lock:
                 socket.send_fds(self._connection, [message], [lifeline_read, done_write, output])
-        except OSError:
-            os.close(lifeline)
-            os.close(done)
-            raise
-        finally:
-            for fd in (lifeline_read, done_write, output):
-                os.close(fd)
+            kept.pop_all()
         return ForkedProcess(self, lifeline, done)
 
     def close(self) -> None:
-        """End the process; it holds nothing but what it has imported."""
+        """End the process, and the worker that waits; it holds nothing but what it has imported."""
+        if self.is_ready():
+            with contextlib.suppress(OSError):
+                self._connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CLOSE_SECONDS)
         self._connection.close()
         self._process.kill()
         self._process.wait()
@@ -246,6 +252,13 @@ class ForkedProcess(Process):
         assert self._done is not None
         os.close(self._done)
         self._done = None
+
+
+def _find_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # deleted; where the other process was started must do
+        return None
 
 
 def _clean(folder: Path) -> None:

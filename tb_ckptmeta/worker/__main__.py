@@ -20,7 +20,9 @@ if __name__ == "__main__":
         from tb_ckptmeta.worker.warm import serve
 
         serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])
+    from tb_ckptmeta.worker.forked import Request, fork_worker
     from tb_ckptmeta.worker.guardian import guard
 
     # What the caller keeps open for as long as it lives is our standard input.
-    guard(sys.argv[1], os.dup(0))
+    lifeline = os.dup(0)
+    guard(fork_worker([lifeline]), Request(sys.argv[1]), lifeline)

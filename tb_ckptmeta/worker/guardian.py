@@ -1,25 +1,23 @@
-"""Watch over one worker: time, memory, output, and the caller's life. Runs in the child, before its fork.
+"""Watch over one worker: time, memory, output, and the caller's life. Runs in the child.
 
-The process that the caller starts forks once, before anything heavy is imported. The parent half (the guardian)
-needs no interpreter lock of the other half: whatever user code does there, even a C loop that never lets go, it
-can be ended. The caller keeps the guardian's standard input open; when that closes, for whatever reason, SIGKILL of
+The process that the caller starts forks once (see `forked`), before anything heavy is imported. The parent half (the
+guardian) needs no interpreter lock of the other half: whatever user code does there, even a C loop that never lets go,
+it can be ended. The caller keeps the guardian's standard input open; when that closes, for whatever reason, SIGKILL of
 the caller included, the worker and all it started are killed.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import resource
 import selectors
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import NoReturn
 
 from tb_ckptmeta.core.job import ENDING, OUTPUT, Limits, read_job
+from tb_ckptmeta.worker.forked import Forked, Request
 
 HEAD_BYTES = 16 << 10
 TAIL_BYTES = 64 << 10
@@ -27,71 +25,30 @@ TAIL_BYTES = 64 << 10
 
 _TICK = 0.05
 _TREE_TICK = 1.0
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 
 
-def guard(folder: str, lifeline: int, done: int | None = None, warm: str | None = None) -> NoReturn:
-    """Run the request of `folder` in a forked half and write down how it ended.
+def guard(worker: Forked, request: Request, lifeline: int) -> NoReturn:
+    """Let a forked worker carry out a request, and write down how it ended.
 
-    `lifeline`: a file descriptor that is at its end when the caller has gone, or wants no more. `done`: one that is
-    kept open until then. `warm`: the Keras that TensorFlow has been imported with already.
+    `lifeline`: a file descriptor that is at its end when the caller has gone, or wants no more.
     """
-    limits = read_job(Path(folder)).limits
-    read_end, write_end = os.pipe()
-    wake_read, wake_write = os.pipe()
-    os.set_blocking(wake_write, False)
-    os.set_blocking(read_end, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    _call_prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-    guardian = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for fd in (lifeline, done, read_end, wake_read, wake_write):
-            if fd is not None:
-                os.close(fd)
-        _become_worker(write_end, guardian)
-        from tb_ckptmeta.worker.run import run
-
-        run(Path(folder), warm)
-    os.close(write_end)
+    folder = Path(request.folder)
+    limits = read_job(folder).limits
     try:
-        ending = _watch(pid, lifeline, read_end, wake_read, limits, Path(folder))
+        worker.begin(request)
+        ending = _watch(worker, lifeline, limits, folder)
     except BaseException:
-        _signal(-pid, signal.SIGKILL)  # unwatched, it must not live on
-        _signal(pid, signal.SIGKILL)
+        _signal(-worker.pid, signal.SIGKILL)  # unwatched, it must not live on
+        _signal(worker.pid, signal.SIGKILL)
         raise
-    temporary = Path(folder, ENDING + ".tmp")
+    temporary = folder / (ENDING + ".tmp")
     temporary.write_text(json.dumps(ending), encoding="utf-8")
-    temporary.replace(Path(folder, ENDING))
+    temporary.replace(folder / ENDING)
     os._exit(0)
 
 
-def _become_worker(output: int, guardian: int) -> None:
-    """Make this process a session of its own, with no input and its output in the guardian's pipe."""
-    os.setsid()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _call_prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != guardian:  # it died before the request to be told
-        os._exit(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(null)
-    os.close(output)
-    for fd, name in ((1, "stdout"), (2, "stderr")):
-        # Python opened its own for what the guardian had there; and a lone surrogate must not end user code.
-        stream = open(fd, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-
-
-def _watch(pid: int, lifeline: int, output: int, wake: int, limits: Limits, folder: Path) -> dict[str, object]:
+def _watch(worker: Forked, lifeline: int, limits: Limits, folder: Path) -> dict[str, object]:
+    pid, output, wake = worker.pid, worker.output, worker.ended
     started = time.monotonic()
     kept = _Output()
     peak = 0
@@ -238,9 +195,3 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
         pass
-
-
-def _call_prctl(option: int, value: int) -> None:
-    """Call Linux' prctl(2); elsewhere do nothing, the lifeline alone must do."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -14,9 +15,9 @@ from typing import Any
 import pytest
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import Describe, Limits
+from tb_ckptmeta.core.job import ENDING, Describe, Limits
 from tb_ckptmeta.engine import warm
-from tb_ckptmeta.engine.process import run_worker
+from tb_ckptmeta.engine.process import GUARDIAN_OUTPUT, run_worker
 from tb_ckptmeta.engine.specs import parse_specs
 from tb_ckptmeta.engine.warm import Workers
 
@@ -137,6 +138,82 @@ def test_workers_that_are_prepared_are_forked_from_what_was_started(workers: Wor
         assert parent.is_alive()
         time.sleep(0.01)
     assert ask()[0] == parent._process.pid
+
+
+def find_children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def find_waiting(parent: int) -> tuple[int, int]:
+    """Wait until a worker waits for a request and nothing else runs; return its guardian's PID and its own."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        match [(guardian, find_children(guardian)) for guardian in find_children(parent)]:
+            case [(guardian, [worker])]:
+                return guardian, worker
+        time.sleep(0.01)
+    raise AssertionError("no worker waits")
+
+
+def test_workers_have_forked_one_before_it_is_asked_for(run: Callable[..., Any], ask: Ask) -> None:
+    parent, _ = ask()
+    code = "import os\nfrom tb_ckptmeta import builder\nbuilder(f'{os.getppid()} {os.getpid()}')(lambda: None)\n"
+    seen = set()
+    for _ in range(3):
+        waiting = find_waiting(parent)
+        [described] = run(code)["builders"]
+        assert described["name"] == "{} {}".format(*waiting)
+        seen.add(waiting)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["guardian", "worker"])
+def test_workers_whose_waiting_one_is_killed_fork_another(ask: Ask, leaves_nothing: Any, which: int) -> None:
+    parent, _ = ask()
+    waiting = find_waiting(parent)
+    os.kill(waiting[which], signal.SIGKILL)
+    while leaves_nothing.are_alive(waiting):
+        time.sleep(0.01)
+    assert ask()[0] == parent
+
+
+def test_workers_whose_waiting_one_is_stopped_go_on_with_another_process(
+    run: Callable[..., Any], ask: Ask, tmp_path: Path, leaves_nothing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "_BEGIN_SECONDS", 0.5)
+    parent, _ = ask()
+    waiting = find_waiting(parent)
+    os.kill(waiting[0], signal.SIGSTOP)
+    runs = tmp_path / "runs.txt"
+    run(f"open({str(runs)!r}, 'a').write('x')")
+    # Woken, it finds a request that another has carried out.
+    os.kill(waiting[0], signal.SIGCONT)
+    while leaves_nothing.are_alive(waiting):
+        time.sleep(0.01)
+    assert runs.read_text() == "x"
+    [ending] = [json.loads(path.read_text()) for path in tmp_path.glob(f"job-1/{ENDING}")]
+    assert ending["reason"] == "ended"
+
+
+def test_workers_whose_working_directory_is_gone_go_on(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent, _ = ask()
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert ask()[0] == parent
+
+
+def test_workers_that_cannot_be_asked_leave_no_descriptor_open(workers: Workers, ask: Ask, tmp_path: Path) -> None:
+    ask()
+    [parent] = workers._parents.values()
+    (tmp_path / GUARDIAN_OUTPUT).mkdir()
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises(IsADirectoryError):
+            parent.fork(tmp_path)
+    assert sorted(os.listdir("/proc/self/fd")) == before
 
 
 def test_workers_never_fork_a_real_process_that_has_run_one_eager_operation(
