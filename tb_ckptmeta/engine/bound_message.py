@@ -16,7 +16,9 @@ from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
 _FIELD_BYTES = 2
 """The least that a field takes on the wire: a tag and a length or a number."""
 _SHORT = 64
-"""Messages of no more bytes are counted once for all that are the same: attributes are a few, over and over."""
+_SHORT_REST = 512
+"""Messages of no more bytes are counted once for all that are the same, and so is what is left of one from its first
+inner message on: a graph's nodes have names of their own, but the same few attributes over and over."""
 _MOST_KNOWN = 4096
 
 
@@ -44,29 +46,26 @@ def count_fields(data: bytes, descriptor: Any, most: int) -> int:
     known: dict[tuple[int, bytes], int] = {}
     stack = [(0, len(data), descriptor)]
     while stack:
-        at, end, kind = stack.pop()
+        begin, end, kind = stack.pop()
         messages = _find_messages(kind)
+        at = begin
         while at < end:
-            count += 1
-            if count > most:
-                return count
+            start = at
             tag, at = (data[at], at + 1) if data[at] < 128 else decode_varint(data, at)
             wire = tag & 7
             if wire == 2:
-                size, at = (data[at], at + 1) if at < end and data[at] < 128 else decode_varint(data, at)
                 inner = messages.get(tag >> 3)
+                if inner is not None and begin < start and end - start <= _SHORT_REST:
+                    count += _count_again(known, kind, data[start:end], most)
+                    at = end
+                    break
+                size, at = (data[at], at + 1) if at < end and data[at] < 128 else decode_varint(data, at)
                 if inner is None:
                     pass
                 elif size > _SHORT or at + size > end:
                     stack.append((at, at + size, inner))
                 else:
-                    key = (id(inner), data[at : at + size])
-                    fields = known.get(key)
-                    if fields is None:
-                        fields = count_fields(key[1], inner, most)
-                        if len(known) < _MOST_KNOWN:
-                            known[key] = fields
-                    count += fields
+                    count += _count_again(known, inner, data[at : at + size], most)
                 at += size
             elif wire == 0:
                 at = at + 1 if at < end and data[at] < 128 else decode_varint(data, at)[1]
@@ -76,7 +75,20 @@ def count_fields(data: bytes, descriptor: Any, most: int) -> int:
                 raise MalformedError("has a field of no kind that is written")
             if at > end:
                 raise MalformedError("ends within a field")
+            count += 1
+            if count > most:
+                return count
     return count
+
+
+def _count_again(known: dict[tuple[int, bytes], int], kind: Any, data: bytes, most: int) -> int:
+    key = (id(kind), data)
+    fields = known.get(key)
+    if fields is None:
+        fields = count_fields(data, kind, most)
+        if len(known) < _MOST_KNOWN:
+            known[key] = fields
+    return fields
 
 
 @lru_cache(maxsize=256)

@@ -28,7 +28,7 @@ def divide_crowds(graph_def: Any, most: int = MOST_PARTS) -> Divided:
     Parts that follow one another in the graph stay together: `scope/x` becomes `scope/part_2_of_7/x`.
     """
     parts = _find_parts(node.name for node in graph_def.node)
-    outermost = parts.get("", {})
+    outermost = parts[""]
     rename = _find_rename(parts, most)
     crowded = []
     if rename is not None:
@@ -98,16 +98,27 @@ def _find_rename(parts: Mapping[str, Mapping[str, None]], most: int) -> _Rename 
 
 def _find_parts(names: Iterable[str]) -> dict[str, dict[str, None]]:
     """Return scope -> the full names of what stands in it, nodes and scopes, in order."""
-    parts: dict[str, dict[str, None]] = {}
-    seen: set[str] = set()
+    parts: dict[str, dict[str, None]] = {"": {}}
     for name in names:
-        while name and name not in seen:
-            seen.add(name)
-            at = name.rfind("/")
-            scope = name[:at] if at > 0 else ""
-            parts.setdefault(scope, {})[name] = None
-            name = scope
+        at = name.rfind("/")
+        scope = name[:at] if at > 0 else ""
+        own = parts.get(scope)
+        if own is None:
+            own = parts[scope] = {}
+            _stand_in_scopes(scope, parts)
+        own[name] = None
     return parts
+
+
+def _stand_in_scopes(scope: str, parts: dict[str, dict[str, None]]) -> None:
+    """Put a new scope into the one around it, and that one, if it is new, too."""
+    known = False
+    while not known:
+        at = scope.rfind("/")
+        outer = scope[:at] if at > 0 else ""
+        known = outer in parts
+        parts.setdefault(outer, {})[scope] = None
+        scope = outer
 
 
 def _group(own: list[str], size: int, groups: dict[str, str]) -> None:

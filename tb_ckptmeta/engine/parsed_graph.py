@@ -91,9 +91,9 @@ def _describe(
     restored = _find_restored(nodes, meta.saver_def, alias or {})
     needed = _find_ancestors(nodes, outputs & nodes.keys(), waits=False)
     groups: dict[str, list[str]] = {}
-    for node in graph_def.node:
+    for name, node in nodes.items():
         if node.op in _VARIABLES:
-            groups.setdefault(restored[node.name].key if node.name in restored else node.name, []).append(node.name)
+            groups.setdefault(restored[name].key if name in restored else name, []).append(name)
     trainable = _list_collection(meta, "trainable_variables")
     local = _list_collection(meta, "local_variables") - _list_collection(meta, "variables")
     variables = []

@@ -14,8 +14,8 @@ _TOO_LARGE = "_too_large_attrs"
 class SilentAttributes:
     """Drops attributes that are empty texts and lists, being placed with oneself, and the values of constants.
 
-    Which attributes of an operation may be empty is looked at once, at its first node: a graph may have a hundred
-    thousand.
+    Which attributes of an operation are empty is looked at once, at its first node, and at others only whether those
+    are, too: a graph may have a hundred thousand nodes, and what one says in vain all of its kind do.
     """
 
     def __init__(self) -> None:
@@ -24,22 +24,30 @@ class SilentAttributes:
     def drop(self, node: Any) -> None:
         """Drop them from one node."""
         attributes = node.attr
-        names = self._may_be_empty.get(node.op)
+        op = node.op
+        names = self._may_be_empty.get(op)
         if names is None:
-            found = [name for name, value in attributes.items() if value.WhichOneof("value") in ("s", "list")]
-            names = self._may_be_empty[node.op] = [*{*found, "_class"}]
+            empty = {name for name, value in attributes.items() if _is_empty(value)}
+            names = self._may_be_empty[op] = sorted(empty | {"_class", "debug_name"})
         for name in names:
-            if name in attributes and self._says_nothing(node, name):
+            if name in attributes and _says_nothing(node, name):
                 del attributes[name]
-        drop_value(node)
+        if op == "Const":
+            drop_value(node)
 
-    def _says_nothing(self, node: Any, name: str) -> bool:
-        if name == "debug_name":
-            return True
-        value = node.attr[name]
-        if value.WhichOneof("value") == "s":
-            return not value.s
-        return not value.list.ByteSize() or (name == "_class" and list(value.list.s) == [f"loc:@{node.name}".encode()])
+
+def _says_nothing(node: Any, name: str) -> bool:
+    value = node.attr[name]
+    return name == "debug_name" or _is_empty(value) or (name == "_class" and _is_placed_with_itself(node, value))
+
+
+def _is_empty(value: Any) -> bool:
+    kind = value.WhichOneof("value")
+    return (kind == "s" and not value.s) or (kind == "list" and not value.list.ByteSize())
+
+
+def _is_placed_with_itself(node: Any, place: Any) -> bool:
+    return list(place.list.s) == [f"loc:@{node.name}".encode()]
 
 
 def drop_value(node: Any) -> None:
