@@ -15,6 +15,7 @@ import pytest
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.batch_results import Results
+from tb_ckptmeta.engine.line_file import LineFile
 
 
 def make_line(name: str, **more: Any) -> dict[str, Any]:
@@ -71,6 +72,17 @@ def test_second_batch_on_one_output_is_refused_until_the_first_has_ended(path: P
         first.append(make_line("b"))
     with Results(path, exports=False) as second:
         assert list(second.outcomes) == ["/runs/b"]
+
+
+def test_new_file_in_the_place_of_the_old_one_is_locked_too(path: Path) -> None:
+    file = LineFile(path)
+    file.append(b"a\n")
+    file.rewrite([b"b\n"])
+    with pytest.raises(CkptMetaError, match="Another batch is writing"):
+        LineFile(path)
+    file.close()
+    LineFile(path).close()
+    assert path.read_bytes() == b"b\n"
 
 
 def test_dropped_lines_are_gone_and_the_others_stay_as_they_are(path: Path) -> None:
@@ -161,6 +173,10 @@ def test_sources_cut_anywhere_are_known_up_to_their_last_whole_line(path: Path) 
         with Results(path, exports=False) as results:
             known = [name for name in "ab" if results.outcomes[f"/runs/{name}"].sources in results.sources]
             assert known == ["a", "b"][: (end >= first) + (end == len(whole))]
+            results.append(make_line("c", sources=make_sources("c")))
+        with Results(path, exports=False) as results:
+            assert len(results.sources) == len(known) + 1
+            results.drop(["/runs/c"])
     sources.write_bytes(whole.replace(b'"/work"', b'"/elsewhere"'))
     with Results(path, exports=False) as results:
         assert results.sources == {}

@@ -98,6 +98,12 @@ def test_limits_of_version_1_hold(tmp_path: Path, mounted: str) -> None:
     assert (count_cores(root), find_memory(root), choose_workers(root=root)) == (2, 2 * GIB, 2)
 
 
+def test_group_below_the_one_that_is_mounted_is_found(tmp_path: Path) -> None:
+    mounts = V2.replace(" / /sys", " /docker/0a1b /sys")
+    root = make(tmp_path, "0::/docker/0a1b/job\n", mounts, {"job": {"memory.max": GIB, "memory.current": 0}})
+    assert find_memory(root) == GIB
+
+
 def test_version_1_without_limits_is_no_limit(tmp_path: Path) -> None:
     root = make(
         tmp_path,
