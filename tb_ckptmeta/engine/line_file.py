@@ -31,6 +31,7 @@ class LineFile:
         self.path = path
         # Where a link leads, so that a new file comes into the place of the old one, not of the link.
         self._real = Path(os.path.realpath(path))
+        self._begun = not self._real.exists()
         self._file = _open_locked(path)
 
     def read(self) -> Iterator[bytes]:
@@ -91,8 +92,10 @@ class LineFile:
         _sync_folder(self._real.parent)
 
     def close(self) -> None:
-        """Close it when what was written has reached the disk."""
+        """Close it when what was written has reached the disk; what was begun, and nothing written to, goes."""
         with contextlib.suppress(OSError):  # a file system that cannot tell
+            if self._begun and os.fstat(self._file.fileno()).st_size == 0:
+                self._real.unlink()
             os.fsync(self._file.fileno())
         self._file.close()
 

@@ -150,8 +150,9 @@ def test_pipeline_that_was_killed_goes_on_and_does_nothing_twice(
     assert set(read(output)) == {"mlp/ckpt-10", "mlp/ckpt-20", "mlp/ckpt-30", "late/ckpt-10"} >= before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_pipeline_that_was_interrupted_says_so_and_leaves_nobody_at_work(
-    make_runs: Runs, builders: Path, tmp_path: Path, leaves_nothing: Any
+    make_runs: Runs, builders: Path, tmp_path: Path, leaves_nothing: Any, number: signal.Signals
 ) -> None:
     runs, output = make_runs("runs", late=[10]), tmp_path / "verdicts.jsonl"
     arguments = ["batch", "verify", str(runs), "--output", str(output), "--builders", str(builders)]
@@ -161,10 +162,11 @@ def test_pipeline_that_was_interrupted_says_so_and_leaves_nobody_at_work(
         while not (builders.parent / "waits").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, said
-    assert "Interrupted: 0 of 1 checkpoints are done" in said
+    assert process.returncode == 128 + number, said
+    how = "Interrupted" if number == signal.SIGINT else "Ended by SIGTERM"
+    assert f"{how}: 0 of 1 checkpoints are done" in said
     assert leaves_nothing.wait_until_alone() == {}
     for path in leaves_nothing.temporary.iterdir():
         assert not path.name.startswith("ckptmeta-")

@@ -199,6 +199,7 @@ def test_wrong_use_is_said_and_nothing_is_done(
     assert found == status
     assert said in capsys.readouterr().err
     assert (runs / "notes.txt").read_text() == "Mine."
+    assert not (tmp_path / "out").is_file()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="Beam is installed")
