@@ -89,7 +89,8 @@ def print_summary(summary: Summary) -> None:
         print_table(("BUILDER", "CHECKPOINTS", *(s.upper() for s in _STATUSES)), rows)
     _print_outcomes(summary.failures)
     earlier = f", {summary.earlier} of them from before" if summary.earlier else ""
-    print(clean(f"{len(summary.outcomes)} checkpoints in {summary.path}{earlier}."))
+    count = len(summary.outcomes)
+    print(clean(f"{count} checkpoint{'s' * (count != 1)} in {summary.path}{earlier}."))
     if summary.unconfirmed:
         names = ", ".join(sorted({o.builder or "-" for o in summary.unconfirmed}))
         count = len(summary.unconfirmed)

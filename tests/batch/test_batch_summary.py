@@ -39,7 +39,7 @@ def test_lines_that_nobody_can_confirm_are_named_and_not_counted(capsys: pytest.
     assert capsys.readouterr().out.splitlines() == [
         "BUILDER  CHECKPOINTS  MATCH  PARTIAL  MISMATCH  ERROR",
         "mlp      1            1      0        0         0",
-        "1 checkpoints in /v.jsonl, 1 of them from before.",
+        "1 checkpoint in /v.jsonl, 1 of them from before.",
         "2 more lines from before stay unconfirmed: the builder is not there now (mlp, wide).",
         "  b  mlp  mismatch: 1 of 4 variables bound",
         "  a  wide  match: 4 of 4 variables bound",
