@@ -89,6 +89,7 @@ def make_parser(command: str) -> argparse.ArgumentParser:
             )
         case "batch verify" | "batch export":
             add_batch_arguments(parser, command)
+            _add_choice(parser, sources=False)
         case "demo":
             parser.add_argument(
                 "directory",
@@ -148,22 +149,25 @@ def _add_builders(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_choice(parser: argparse.ArgumentParser) -> None:
+def _add_choice(parser: argparse.ArgumentParser, *, sources: bool = True) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--builder", metavar="NAME", help="the builder to use, whatever the pairing says")
-    which.add_argument(
-        "--source",
-        metavar="KIND",
-        choices=sorted(TITLES),
-        help=f"what to use without a builder: {', '.join(TITLES)}; a Keras configuration is deserialised in a worker",
-    )
+    if sources:
+        which.add_argument(
+            "--source",
+            metavar="KIND",
+            choices=sorted(TITLES),
+            help=f"what to use without a builder: {', '.join(TITLES)}; a Keras configuration is deserialised in a "
+            "worker",
+        )
     parser.add_argument(
         "--set",
         metavar="ARG=VALUE",
         action="append",
         default=[],
         type=_assignment,
-        help="an argument of the builder; ARG=? finds an integer from the checkpoint's shapes",
+        help="an argument of the builder"
+        + ("; ARG=? finds an integer from the checkpoint's shapes" if sources else ", for every checkpoint"),
     )
     parser.add_argument(
         "--rename",

@@ -6,22 +6,29 @@ import argparse
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tb_ckptmeta.cli.batch_summary import Summary, print_summary
+from tb_ckptmeta.cli.choose import pair_as_asked
+from tb_ckptmeta.cli.ending import describe_ending, get_ending_status
 from tb_ckptmeta.cli.output import Progress, print_error, print_json
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.contents import KERAS_FORMATS
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import FILE, get_format
 from tb_ckptmeta.core.landing import unwritable
-from tb_ckptmeta.engine.batch import begin, end, find_parts, take_over
+from tb_ckptmeta.core.renames import parse_renames
+from tb_ckptmeta.engine.batch import begin, end, take_over
+from tb_ckptmeta.engine.batch_parts import find_parts
+from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import RESULTS, Item, Task, plan
 from tb_ckptmeta.engine.batch_pool import choose_workers, run_pool
 from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.batch_work import Line, carry_out, make_title
 from tb_ckptmeta.engine.folders import is_within
 from tb_ckptmeta.engine.process import Step
+from tb_ckptmeta.engine.registry import Builders
 from tb_ckptmeta.engine.workspace import Workspace
 
 _EXTRA = 'pip install "tensorboard-plugin-ckptmeta[beam]"'
@@ -29,20 +36,22 @@ _EXTRA = 'pip install "tensorboard-plugin-ckptmeta[beam]"'
 
 def verify_batch(options: argparse.Namespace) -> int:
     """Verify every checkpoint of the logdirs. Status 1 where one does not match, 3 where there is no verdict."""
-    return _run(options, Task(), Path(options.output).absolute())
+    return _run(options, Task(renames=tuple(options.rename)), Path(options.output).absolute())
 
 
 def export_batch(options: argparse.Namespace) -> int:
     """Export every checkpoint of the logdirs. Status 1 where one is refused, 3 where one cannot be exported."""
     format = get_format(options.format)
     folder = Path(options.output).absolute()
-    task = Task(str(folder), format.name, options.allow_partial, not options.no_check, options.copy)
+    renames = tuple(options.rename)
+    task = Task(str(folder), format.name, options.allow_partial, not options.no_check, options.copy, renames)
     return _run(options, task, folder / RESULTS)
 
 
 def _run(options: argparse.Namespace, task: Task, output: Path) -> int:
     logdirs, chosen = _get_logdirs(options.logdirs), options.workers
     options.workers = chosen or choose_workers()
+    parse_renames(options.rename)  # before anything is waited for
     if options.beam is not None:
         _require_beam()
     if task.folder is not None:
@@ -65,17 +74,24 @@ def _carry_out(
     checkpoints = workspace.list_checkpoints(builders)
     for text in workspace.scan(max_age=60.0).problems:
         print_error(text)
-    items = plan(checkpoints, builders, task, options.match)
+    if options.builder is not None:
+        builders.get(options.builder)
+        # What another SPEC would have claimed does not matter.
+        builders = replace(builders, problems=())
+    items = plan(checkpoints, builders, task, options.match, lambda c: pair_as_asked(c, builders, options))
     if not items:
         what = f"of {len(checkpoints)} matches {' or '.join(options.match)}" if checkpoints else "is there"
         raise CkptMetaError(Code.NOT_FOUND, f"No checkpoint {what} below {', '.join(options.logdirs)}.")
     if task.folder is not None:
         _require_outside(workspace, task, items)
+    if options.overwrite:
+        _require_builders(items, builders, results)
     take_over(results, find_parts(results.path))
     beam = None if options.beam is None else _Beam(options.beam, results)
     if options.overwrite:  # not before it is known that there is something to do
         results.clear()
-    left = begin(results, items, task, overwrite=options.overwrite)
+    begun = begin(results, items, builders, task, overwrite=options.overwrite)
+    left, unconfirmed = begun.left, {i.checkpoint.prefix for i in begun.unconfirmed}
     telling = _Telling(results, items, left)
     try:
         with telling.progress:
@@ -85,20 +101,29 @@ def _carry_out(
             elif left:
                 workers = min(chosen or _choose_workers(task, left), len(left))
                 _run_here(left, task, workspace, workers, telling)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         done = sum(i.checkpoint.prefix in results.outcomes for i in items)
         print_error(
-            f"Interrupted: {done} of {len(items)} checkpoints are done, and in {results.path}. The same command goes "
-            "on from there."
+            f"{describe_ending(interrupt)}: {done} of {len(items)} checkpoints are done, and in {results.path}. The "
+            "same command goes on from there."
         )
-        return 130
+        return get_ending_status(interrupt)
     end(results, task)
     outcomes = [results.outcomes[i.checkpoint.prefix] for i in items if i.checkpoint.prefix in results.outcomes]
-    summary = Summary(results.path, outcomes, len(items) - len(left), len(items) - len(outcomes))
+    summary = Summary(
+        results.path,
+        [o for o in outcomes if o.prefix not in unconfirmed],
+        [o for o in outcomes if o.prefix in unconfirmed],
+        len(items) - len(left) - len(unconfirmed),
+        len(items) - len(outcomes),
+        builders.problems,
+    )
     if options.json:
         print_json(summary.as_json())
     else:
         print_summary(summary)
+    for problem in summary.problems:  # which were told at the beginning, hours ago
+        print_error(problem.message)
     if beam is not None and summary.lost:
         print_error(
             f"{summary.lost} results have not come back from Beam's workers. They leave them at {beam.address}, which "
@@ -138,9 +163,12 @@ class _Telling:
 
 
 def _run_here(items: Sequence[Item], task: Task, workspace: Workspace, workers: int, telling: _Telling) -> None:
+    patience = Patience()
     run_pool(
         items,
-        lambda item, on_steps, cancelled: carry_out(workspace, task, item, on_steps=on_steps, cancelled=cancelled),
+        lambda item, on_steps, cancelled: carry_out(
+            workspace, task, item, patience=patience, on_steps=on_steps, cancelled=cancelled
+        ),
         workers,
         telling.add,
         telling.tell,
@@ -209,6 +237,17 @@ def _require_outside(workspace: Workspace, task: Task, items: Sequence[Item]) ->
                 "checkpoints. Choose another output."
             )
             raise CkptMetaError(Code.OUTPUT_UNWRITABLE, message)
+
+
+def _require_builders(items: Sequence[Item], builders: Builders, results: Results) -> None:
+    """Make sure that lines are not given up for a checkpoint whose builder cannot be read at the moment."""
+    lost = [i for i in items if i.checkpoint.pairing.builder is None]
+    if builders.problems and lost:
+        raise CkptMetaError(
+            builders.problems[0].code,
+            f"{len(lost)} of {len(items)} checkpoints have no builder now, which may be for the reason above. "
+            f"--overwrite would leave no more of them than that: nothing was done, and {results.path} is as it was.",
+        )
 
 
 def _choose_workers(task: Task, items: Sequence[Item]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tb_ckptmeta.cli.output import clean, print_table
 from tb_ckptmeta.cli.verify import PAIRING_CODES
-from tb_ckptmeta.core.errors import Code
+from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.verdict import ERROR, MATCH, MISMATCH, PARTIAL
 from tb_ckptmeta.engine.batch_results import Outcome
 
@@ -22,12 +22,19 @@ _NO = {code.value for code in (*PAIRING_CODES, Code.NOT_MATCHING, Code.CHECK_FAI
 
 @dataclass(frozen=True)
 class Summary:
-    """How a batch went. `earlier`: how many of the outcomes were there already; `lost`: how many are missing."""
+    """How a batch went.
+
+    `unconfirmed`: outcomes from before of which nobody can tell whether they still hold, and which are not counted.
+    `earlier`: how many of `outcomes` were there already; `lost`: how many are missing. `problems`: why builders could
+    not be read.
+    """
 
     path: Path
     outcomes: Sequence[Outcome]
+    unconfirmed: Sequence[Outcome]
     earlier: int
-    lost: int = 0
+    lost: int
+    problems: Sequence[CkptMetaError]
 
     @property
     def failures(self) -> list[Outcome]:
@@ -36,7 +43,12 @@ class Summary:
     @property
     def status(self) -> int:
         """The exit status: 0 all agree, 1 some say no, 3 something could not be done."""
-        if self.lost or any(o.code is not None and o.code not in _NO for o in self.outcomes):
+        if (
+            self.lost
+            or self.unconfirmed
+            or self.problems
+            or any(o.code is not None and o.code not in _NO for o in self.outcomes)
+        ):
             return 3
         return 1 if self.failures else 0
 
@@ -52,29 +64,47 @@ class Summary:
         total = sum(counts.values(), Counter())
         return {
             "output": str(self.path),
-            "checkpoints": len(self.outcomes) + self.lost,
+            "checkpoints": len(self.outcomes) + len(self.unconfirmed) + self.lost,
             "earlier": self.earlier,
             "statuses": {s: total[s] for s in _STATUSES},
             "builders": {b: {s: c[s] for s in _STATUSES} for b, c in counts.items()},
-            "failures": [
-                {"prefix": o.prefix, "builder": o.builder, "status": o.status, "code": o.code, "summary": o.summary}
-                for o in self.failures
-            ],
+            "failures": [_as_row(o) for o in self.failures],
+            "unconfirmed": [_as_row(o) for o in self.unconfirmed],
+            "problems": [p.as_json() for p in self.problems],
         }
+
+
+def _as_row(outcome: Outcome) -> dict[str, Any]:
+    return {name: getattr(outcome, name) for name in ("prefix", "builder", "status", "code", "summary")}
 
 
 def print_summary(summary: Summary) -> None:
     """Print what came of a batch: a table by builder, then what says no, by name."""
     counts = summary.count()
-    rows = [[name, str(c.total()), *(str(c[s]) for s in _STATUSES)] for name, c in counts.items()]
+    rows = [_make_row(name, count) for name, count in counts.items()]
     if len(rows) > 1:
         total = sum(counts.values(), Counter())
-        rows.append(["all", str(total.total()), *(str(total[s]) for s in _STATUSES)])
-    print_table(("BUILDER", "CHECKPOINTS", *(s.upper() for s in _STATUSES)), rows)
-    failures = summary.failures
-    for outcome in failures[:_MOST_NAMED]:
-        print(clean(f"  {outcome.title}  {outcome.builder or '-'}  {outcome.summary}"))
-    if len(failures) > _MOST_NAMED:
-        print(f"  … and {len(failures) - _MOST_NAMED} more")
+        rows.append(_make_row("all", total))
+    if rows:
+        print_table(("BUILDER", "CHECKPOINTS", *(s.upper() for s in _STATUSES)), rows)
+    _print_outcomes(summary.failures)
     earlier = f", {summary.earlier} of them from before" if summary.earlier else ""
-    print(clean(f"{len(summary.outcomes)} checkpoints in {summary.path}{earlier}."))
+    count = len(summary.outcomes)
+    print(clean(f"{count} checkpoint{'s' * (count != 1)} in {summary.path}{earlier}."))
+    if summary.unconfirmed:
+        names = ", ".join(sorted({o.builder or "-" for o in summary.unconfirmed}))
+        count = len(summary.unconfirmed)
+        what = "1 more line from before stays" if count == 1 else f"{count} more lines from before stay"
+        print(clean(f"{what} unconfirmed: the builder is not there now ({names})."))
+        _print_outcomes(summary.unconfirmed)
+
+
+def _make_row(name: str, count: Counter[str]) -> list[str]:
+    return [name, str(count.total()), *(str(count[s]) for s in _STATUSES)]
+
+
+def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes[:_MOST_NAMED]:
+        print(clean(f"  {outcome.title}  {outcome.builder or '-'}  {outcome.summary}"))
+    if len(outcomes) > _MOST_NAMED:
+        print(f"  … and {len(outcomes) - _MOST_NAMED} more")

@@ -101,6 +101,29 @@ def settle(
     return Settled(choice, solution)
 
 
+def pair_as_asked(checkpoint: Checkpoint, builders: Builders, options: argparse.Namespace) -> Checkpoint:
+    """Return a checkpoint with the pairing that `--builder` and `--set` make of its own.
+
+    Raises:
+        CkptMetaError: UNKNOWN_BUILDER, INVALID_ARGUMENTS, also for `?`, which is solved for each checkpoint by itself.
+    """
+    pairing = checkpoint.pairing
+    name = options.builder or pairing.builder
+    if name is None or not (options.builder or options.set):
+        return checkpoint
+    parameters = builders.get(name).description.parameters
+    unknown, texts = split_unknown(parameters, dict(options.set))
+    if unknown:
+        raise CkptMetaError(
+            Code.INVALID_ARGUMENTS,
+            f"A batch does not solve for {' and '.join(unknown)}: give a value. `tb-ckptmeta verify "
+            f"{checkpoint.prefix} --builder {name} --set '{unknown[0]}=?'` finds it for one checkpoint.",
+        )
+    recorded = pairing.arguments if name == pairing.builder else {}
+    arguments = coerce_texts(name, parameters, texts, recorded)
+    return checkpoint.with_pairing(Pairing(name, arguments, "as asked for", (name,)))
+
+
 def _explain(builder: str, unknown: list[str], solution: Solution) -> str:
     names = " and ".join(unknown)
     text = f"The checkpoint does not determine {names} of builder {builder!r}: {solution.reason}."

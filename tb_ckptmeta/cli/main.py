@@ -11,6 +11,7 @@ from tb_ckptmeta.cli.batch import export_batch, verify_batch
 from tb_ckptmeta.cli.builders import list_builders
 from tb_ckptmeta.cli.demo import run_demo
 from tb_ckptmeta.cli.diff import diff_sides
+from tb_ckptmeta.cli.ending import describe_ending, get_ending_status, heeding_signals
 from tb_ckptmeta.cli.export import export_checkpoint
 from tb_ckptmeta.cli.inspect import inspect_checkpoint
 from tb_ckptmeta.cli.output import print_error
@@ -73,13 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG_USAGE
     options = arguments.parse(command, rest)
     try:
-        return _COMMANDS[command](options)
+        with heeding_signals():
+            return _COMMANDS[command](options)
     except CkptMetaError as error:
         print_error(error.message, error.details)
         return _STATUSES.get(error.code, FAILED)
-    except KeyboardInterrupt:
-        print_error("Interrupted.")
-        return 130
+    except KeyboardInterrupt as interrupt:
+        print_error(f"{describe_ending(interrupt)}.")
+        return get_ending_status(interrupt)
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,55 +2,68 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from tb_ckptmeta.core.errors import Code
 from tb_ckptmeta.core.landing import land_bytes
+from tb_ckptmeta.engine.batch_parts import Parts
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.batch_results import Outcome, Results
-from tb_ckptmeta.engine.batch_work import Line
 from tb_ckptmeta.engine.current import Digests
+from tb_ckptmeta.engine.registry import Builders
 
 # They say no, and would say so again.
 _SETTLED = (None, Code.NOT_MATCHING.value, Code.CHECK_FAILED.value)
 _CLAIMS = ".results.jsonl.planned"
 
 
-class Parts(Protocol):
-    """Where workers elsewhere leave lines, until they are put into the results."""
+@dataclass(frozen=True)
+class Begun:
+    """What a batch has to do.
 
-    def write(self, name: str, line: Line) -> None: ...
+    `left`: the items to carry out. `unconfirmed`: items whose line stays as it is from before, and nobody can tell
+    whether it still holds, for the builder that it is of is not there now.
+    """
 
-    def list(self) -> list[str]: ...
-
-    def read(self, name: str) -> Line | None: ...
-
-    def forget(self, name: str) -> None: ...
-
-    def close(self) -> None: ...
+    left: list[Item]
+    unconfirmed: list[Item]
 
 
-def begin(results: Results, items: Sequence[Item], task: Task, *, overwrite: bool) -> list[Item]:
-    """Return the items that the results do not hold, and take the lines away that hold no longer.
+def begin(results: Results, items: Sequence[Item], builders: Builders, task: Task, *, overwrite: bool) -> Begun:
+    """Find the items that the results do not hold, and take the lines away that hold no longer.
 
-    An item is done again when its checkpoint, its pairing, a source file of its builder or the task has changed, when
-    its export has gone, and when it could not be done.
+    An item is done again when its checkpoint, its pairing, the task, the installation or anything that its builder has
+    read has changed, when its export has gone, and when it could not be done.
 
     Raises:
         CkptMetaError: OUTPUT_UNWRITABLE.
     """
     digests = Digests()
-    left = [i for i in items if not _is_done(results.outcomes.get(i.checkpoint.prefix), i, task, digests)]
+
+    @functools.cache  # thousands of lines are of one builder call
+    def are_current(sources: str) -> bool:
+        read = results.sources.get(sources)
+        return read is not None and digests.are_current(read)
+
+    left, unconfirmed = [], []
+    for item in items:
+        outcome = results.outcomes.get(item.checkpoint.prefix)
+        if outcome is None or outcome.code not in _SETTLED:
+            left.append(item)
+        elif _has_lost_its_builder(outcome, item, builders):
+            unconfirmed.append(item)
+        elif not _is_done(outcome, item, task, are_current):
+            left.append(item)
     stale = {i.checkpoint.prefix for i in left} & results.outcomes.keys()
     if task.folder is not None:
         left = _claim(results, left, task.folder, overwrite)
     results.drop(stale)
-    return left
+    return Begun(left, unconfirmed)
 
 
 def end(results: Results, task: Task) -> None:
@@ -89,16 +102,25 @@ def take_over(results: Results, parts: Parts) -> None:
     parts.close()
 
 
-def _is_done(outcome: Outcome | None, item: Item, task: Task, digests: Digests) -> bool:
-    if outcome is not None and outcome.code is None and item.checkpoint.pairing.builder is None:
-        return True  # its builder could not be read, or is not given this time: nothing better could come of it
-    if outcome is None or outcome.fingerprint != item.fingerprint or outcome.code not in _SETTLED:
+def _has_lost_its_builder(outcome: Outcome, item: Item, builders: Builders) -> bool:
+    """Tell whether nothing better than a line could come of doing its item now.
+
+    The checkpoint has no builder (its SPEC is not given or cannot be read, its pattern has changed), or another one,
+    which may be for want of the line's own, as some SPEC cannot be read.
+    """
+    if item.checkpoint.pairing.builder is None:
+        return True
+    return bool(builders.problems) and outcome.builder not in builders.by_name
+
+
+def _is_done(outcome: Outcome, item: Item, task: Task, are_current: Callable[[str], bool]) -> bool:
+    if outcome.fingerprint != item.fingerprint:
         return False
     if task.folder is not None and outcome.code is None:
         assert outcome.output is not None
         if not _exists(task.folder, outcome.output):
             return False
-    return all(digests.get(path) == digest for path, digest in outcome.sources.items())
+    return outcome.sources is not None and are_current(outcome.sources)
 
 
 def _claim(results: Results, items: Iterable[Item], folder: str, overwrite: bool) -> list[Item]:
@@ -133,39 +155,3 @@ def _exists(folder: str, output: str) -> bool:
     """Tell whether an export, or the checkpoint of one, stands there."""
     path = os.path.join(folder, output)
     return any(os.path.lexists(p) for p in (path, f"{path}.index", f"{path.removesuffix('.meta')}.index"))
-
-
-class FolderParts:
-    """A folder with a file for each line."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def write(self, name: str, line: Line) -> None:
-        self._path.mkdir(parents=True, exist_ok=True)
-        # Another attempt at the same item may write it, too: the same, or as good.
-        land_bytes(json.dumps(line, allow_nan=False).encode("ascii"), self._path / name, overwrite=True)
-
-    def list(self) -> list[str]:
-        try:
-            return sorted(name for name in os.listdir(self._path) if not name.startswith("."))
-        except FileNotFoundError:
-            return []
-
-    def read(self, name: str) -> Line | None:
-        line: Line = json.loads((self._path / name).read_text(encoding="ascii"))
-        return line
-
-    def forget(self, name: str) -> None:
-        (self._path / name).unlink(missing_ok=True)
-
-    def close(self) -> None:
-        try:
-            self._path.rmdir()
-        except OSError:  # it was never made, or an attempt that nobody waits for writes to it
-            pass
-
-
-def find_parts(results: Path) -> FolderParts:
-    """Return where workers leave lines that share this machine's files: beside the results."""
-    return FolderParts(results.with_name(f".{results.name}.parts"))

@@ -22,7 +22,8 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits, Spec
-from tb_ckptmeta.engine.batch import FolderParts, Parts
+from tb_ckptmeta.engine.batch_parts import FolderParts, Parts, PatientParts, find_folder, parse
+from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.batch_pool import choose_workers
 from tb_ckptmeta.engine.batch_work import Line, carry_out
@@ -39,17 +40,16 @@ def find_parts(results: Path, arguments: Sequence[str]) -> tuple[Parts, str]:
     """
     temporary = PipelineOptions(list(arguments)).view_as(GoogleCloudOptions).temp_location
     if not temporary:
-        address = str(results.with_name(f".{results.name}.parts"))
+        address = str(find_folder(results))
         return _open_parts(address), address
     name = hashlib.sha256(str(results).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     try:
         address = FileSystems.join(temporary, f"ckptmeta-{name}")
-        parts = _open_parts(address)
-        parts.list()  # tells whether it can be reached
+        _UrlParts(address).list()  # tells whether it can be reached
     except Exception as error:  # each of Beam's file systems has errors of its own
         message = f"Beam cannot use --temp_location={temporary}: {_first_line(error)}"
         raise CkptMetaError(Code.BAD_REQUEST, message) from error
-    return parts, address
+    return _open_parts(address), address
 
 
 def run_pipeline(
@@ -94,8 +94,9 @@ def run_pipeline(
                 | "Carry out" >> beam.ParDo(_CarryOut(settings))
             )
     except Exception as error:
-        if _is_interrupt(error):
-            raise KeyboardInterrupt from error
+        interrupt = _find_interrupt(error)
+        if interrupt is not None:
+            raise interrupt from None
         raise CkptMetaError(
             Code.WORKER_FAILED,
             f"The Beam pipeline failed with {type(error).__name__}: {_first_line(error)} What was done until then is "
@@ -110,13 +111,13 @@ def run_pipeline(
         raise gathering.error
 
 
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Tell whether an error comes of Ctrl-C: Beam makes another error of it."""
+def _find_interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the Ctrl-C, or what else ends the command, that an error comes of: Beam makes another error of it."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _first_line(error: Exception) -> str:
@@ -135,13 +136,13 @@ class _CarryOut(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         value = json.loads(self._settings)
-        self._task = Task(**value["task"])
+        self._task = Task.from_json(value["task"])
         self._parts = _open_parts(value["address"])
-        self._workspace = _SHARED.take(self._settings, value)
+        self._workspace, self._patience = _SHARED.take(self._settings, value)
 
     def process(self, text: str) -> Iterator[str]:
         item = Item.from_json(json.loads(text))
-        line = carry_out(self._workspace, self._task, item, cancelled=_CANCELLED)
+        line = carry_out(self._workspace, self._task, item, patience=self._patience, cancelled=_CANCELLED)
         name = hashlib.sha256(item.checkpoint.prefix.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         self._parts.write(f"{name}.json", line)
         yield item.title
@@ -154,24 +155,25 @@ class _Shared:
     """The workspaces of this process: Beam makes a DoFn for each of its threads, and a workspace serves them all."""
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[int, Workspace]] = {}
+        self._held: dict[str, tuple[int, Workspace, Patience]] = {}
         self._lock = threading.Lock()
 
-    def take(self, key: str, value: Mapping[str, Any]) -> Workspace:
+    def take(self, key: str, value: Mapping[str, Any]) -> tuple[Workspace, Patience]:
         with self._lock:
-            count, workspace = self._held.get(key, (0, None))
-            if workspace is None:
+            if key not in self._held:
                 specs = [Spec(**spec) for spec in value["specs"]]
                 workers = value["workers"] or choose_workers()
                 workspace = Workspace([], specs, Limits(**value["limits"]), workers=workers)
-            self._held[key] = (count + 1, workspace)
-            return workspace
+                self._held[key] = (0, workspace, Patience())
+            count, workspace, patience = self._held[key]
+            self._held[key] = (count + 1, workspace, patience)
+            return workspace, patience
 
     def give_back(self, key: str) -> None:
         with self._lock:
-            count, workspace = self._held.pop(key)
+            count, workspace, patience = self._held.pop(key)
             if count > 1:
-                self._held[key] = (count - 1, workspace)
+                self._held[key] = (count - 1, workspace, patience)
                 return
         workspace.close()
 
@@ -198,11 +200,17 @@ class _Gathering:
 
     def _run(self) -> None:
         try:
-            while not self._ended.wait(_LOOK_EVERY):
-                self._look()
-            self._look()
-        except CkptMetaError as error:
-            self.error = error
+            ended = False
+            while not ended:
+                ended = self._ended.wait(_LOOK_EVERY)
+                try:
+                    self._look()
+                    self.error = None
+                except CkptMetaError as error:
+                    self.error = error
+                    # Where the lines lie may be reached again before the pipeline ends, which may take hours.
+                    if error.code is not Code.WORKER_FAILED:
+                        return
         except Exception as error:
             self.error = CkptMetaError(
                 Code.WORKER_FAILED, f"Results cannot be gathered: {type(error).__name__}: {_first_line(error)}"
@@ -236,14 +244,15 @@ class _UrlParts:
     def read(self, name: str) -> Line | None:
         with FileSystems.open(self._join(name)) as file:
             data = file.read()
-        try:
-            line: Line = json.loads(data)
-        except ValueError:  # half of it, on a file system that shows that
-            return None
-        return line
+        return parse(data)
 
     def forget(self, name: str) -> None:
-        FileSystems.delete([self._join(name)])
+        path = self._join(name)
+        try:
+            FileSystems.delete([path])
+        except Exception:
+            if FileSystems.exists(path):  # else an attempt that seemed to fail has not
+                raise
 
     def close(self) -> None:
         """Nothing is left but what is forgotten already."""
@@ -254,6 +263,4 @@ class _UrlParts:
 
 
 def _open_parts(address: str) -> Parts:
-    if "://" in address:
-        return _UrlParts(address)
-    return FolderParts(Path(address))
+    return PatientParts(_UrlParts(address) if "://" in address else FolderParts(Path(address)), address)

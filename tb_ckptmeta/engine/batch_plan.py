@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import tb_ckptmeta
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.globs import matches
+from tb_ckptmeta.engine.batch_sources import ENDING
+from tb_ckptmeta.engine.current import describe_installation
 from tb_ckptmeta.engine.registry import Builders
 
 RESULTS = "results.jsonl"
@@ -23,7 +24,8 @@ RESULTS = "results.jsonl"
 class Task:
     """What is done with every checkpoint: a verdict; or, where there is a `folder`, an export into it.
 
-    `folder` is absolute. `copy`, `allow_partial`, `check` are those of `Workspace.export_to`.
+    `folder` is absolute. `copy`, `allow_partial`, `check` are those of `Workspace.export_to`, `renames` those of
+    `Workspace.choose`.
     """
 
     folder: str | None = None
@@ -31,15 +33,20 @@ class Task:
     allow_partial: bool = False
     check: bool = True
     copy: bool = False
+    renames: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Task:
+        return cls(**{**value, "renames": tuple(value["renames"])})
 
 
 @dataclass(frozen=True)
 class Item:
     """One checkpoint of a batch: plain data, which another machine can be given.
 
-    `fingerprint`: of the checkpoint's files as they are listed, its pairing and the task; what the builder's source
-    files are is known when it has run. `output`: where the export goes, relative to the task's folder; `overwrite`:
-    whether what stands there is a batch's own.
+    `fingerprint`: of the checkpoint's files as they are listed, its pairing, the task, and the planner's installation;
+    what the builder reads is known when it has run. `output`: where the export goes, relative to the task's folder;
+    `overwrite`: whether what stands there is a batch's own.
     """
 
     checkpoint: Checkpoint
@@ -68,20 +75,31 @@ class Item:
         return cls(**{**value, "checkpoint": checkpoint})
 
 
-def plan(checkpoints: Iterable[Checkpoint], builders: Builders, task: Task, patterns: Sequence[str] = ()) -> list[Item]:
+def plan(
+    checkpoints: Iterable[Checkpoint],
+    builders: Builders,
+    task: Task,
+    patterns: Sequence[str] = (),
+    pair: Callable[[Checkpoint], Checkpoint] = lambda checkpoint: checkpoint,
+) -> list[Item]:
     """Return the items of checkpoints that match a pattern, where there are patterns, by builder call.
 
     A checkpoint that is listed twice, for one logdir lies in the other, is one item.
 
+    Args:
+        pair: gives each of these the pairing that was asked for.
+
     Raises:
-        CkptMetaError: OUTPUT_EXISTS where two exports would have one place; UNKNOWN_FORMAT.
+        CkptMetaError: OUTPUT_EXISTS where two exports would have one place; UNKNOWN_FORMAT; as `pair`.
     """
     found: dict[str, Item] = {}
+    installation = describe_installation()
     for checkpoint in checkpoints:
         if patterns and not any(matches(p, checkpoint.pattern_path) for p in patterns):
             continue
+        checkpoint = pair(checkpoint)
         output = None if task.folder is None else place(checkpoint, task.format)
-        item = Item(checkpoint, _take_fingerprint(checkpoint, builders, task), output)
+        item = Item(checkpoint, _take_fingerprint(checkpoint, builders, task, installation), output)
         found.setdefault(checkpoint.prefix, item)
     items = sorted(found.values(), key=lambda item: item.call)  # stable: runs and steps stay in order
     if task.folder is not None:
@@ -105,7 +123,7 @@ def place(checkpoint: Checkpoint, format: str) -> str:
 
 def _require_places(items: Sequence[Item], folder: str) -> None:
     """Make sure that every export has a place of its own, and none lies within another (a SavedModel is a folder)."""
-    taken = {RESULTS: "the batch's own results"}
+    taken = dict.fromkeys((RESULTS, RESULTS + ENDING), "the batch's own results")
     for item in items:
         assert item.output is not None
         prefix = item.checkpoint.prefix
@@ -129,12 +147,12 @@ def _clash(folder: str, output: str, first: str, second: str) -> CkptMetaError:
     )
 
 
-def _take_fingerprint(checkpoint: Checkpoint, builders: Builders, task: Task) -> str:
+def _take_fingerprint(checkpoint: Checkpoint, builders: Builders, task: Task, installation: str) -> str:
     pairing = checkpoint.pairing
     builder = builders.by_name.get(pairing.builder or "")
     names = [file.rpartition("/")[2] for file in checkpoint.files]
     facts = [
-        tb_ckptmeta.__version__,
+        installation,
         {**asdict(task), "folder": task.folder is not None},
         [names, checkpoint.bytes, checkpoint.modified],
         [pairing.builder, dict(pairing.arguments)],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tb_ckptmeta.core.errors import CkptMetaError
 from tb_ckptmeta.engine.batch_plan import Item
 from tb_ckptmeta.engine.batch_work import Line
+from tb_ckptmeta.engine.machine import count_cores, find_memory
 from tb_ckptmeta.engine.process import GRACE_SECONDS, OnSteps, Step
 
 Work = Callable[[Item, OnSteps, threading.Event], Line]
@@ -20,14 +21,14 @@ _COPIES = 3
 """How often the weights are in memory while an export is checked: read, restored, and in the other worker."""
 
 
-def choose_workers(largest: int = 0) -> int:
+def choose_workers(largest: int = 0, *, root: Path = Path("/")) -> int:
     """Return how many workers this machine bears: one a core, and no more than have memory.
 
     Args:
         largest: of the checkpoints whose weights are read, the largest one's bytes.
+        root: as for `find_memory`.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, _find_memory() // (_WORKER + _COPIES * largest)))
+    return max(1, min(count_cores(root), find_memory(root) // (_WORKER + _COPIES * largest)))
 
 
 def run_pool(
@@ -99,17 +100,3 @@ class _Queue:
             if not group:
                 group = max(self._begun.values(), key=len, default=None)
             return group.popleft() if group else None
-
-
-def _find_memory() -> int:
-    """Return how many bytes of memory are to be had."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            rows = dict(line.split(":", 1) for line in lines)
-        return int(rows["MemAvailable"].split()[0]) << 10
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # a platform that does not tell
-        return 8 << 30

@@ -1,28 +1,23 @@
 """The results of a batch: a file with one JSON line for each checkpoint. Runs in the caller's process.
 
 A line is appended when its checkpoint is done. What a crash leaves half-written is cut off when the file is opened the
-next time. One process at a time writes: it holds the file's lock (flock(2)), which ends with the process, whatever ends
-it.
+next time. What a line was made of stands in a file beside it (`batch_sources`).
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
-import secrets
-import stat
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
+from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.landing import unwritable
 from tb_ckptmeta.core.verdict import ERROR, MATCH
+from tb_ckptmeta.engine.batch_sources import Sources
 from tb_ckptmeta.engine.batch_work import Line, make_title
+from tb_ckptmeta.engine.line_file import LineFile
 
 _BEGINNING = b'{"prefix": '
 
@@ -32,7 +27,8 @@ class Outcome:
     """What a line says, without its lists.
 
     `status` is the verdict's, or ERROR where there is no verdict or an export failed; `code` is then the error's.
-    `output`: where an export stands, relative to its folder.
+    `sources`: the digest of what user code read for it, None where that is not known. `output`: where an export stands,
+    relative to its folder.
     """
 
     prefix: str
@@ -42,7 +38,7 @@ class Outcome:
     summary: str
     code: str | None
     fingerprint: str
-    sources: Mapping[str, str]
+    sources: str | None
     output: str | None = None
 
     @property
@@ -52,9 +48,9 @@ class Outcome:
 
     @classmethod
     def from_line(cls, line: Line) -> Outcome:
-        """Read a line; raises KeyError or TypeError for what is none."""
+        """Read a line as it stands in the file; raises KeyError or TypeError for what is none."""
         verdict = line.get("verdict", line)
-        error = line["error"]
+        error, sources = line["error"], line["sources"]
         return cls(
             line["prefix"],
             make_title(line["run"], line["name"]),
@@ -63,7 +59,7 @@ class Outcome:
             line["summary"],
             None if error is None else error["code"],
             line["fingerprint"],
-            dict(line["sources"]),
+            sources if isinstance(sources, str) else None,
             line.get("output"),
         )
 
@@ -87,16 +83,14 @@ class Results:
         self.outcomes: dict[str, Outcome] = {}
         self._exports = exports
         self._lock = threading.Lock()
-        self._file = _open_locked(path)
+        self._lines = LineFile(path)
         try:
-            if not overwrite:
-                self._file.truncate(self._read())
-            self._file.seek(0, os.SEEK_END)
-        except OSError as error:
-            self._file.close()
-            raise unwritable(path, error) from error
+            end = None if overwrite else self._read()
+            self._sources = Sources(path, overwrite=overwrite)
+            if end is not None:
+                self._lines.cut(end)
         except BaseException:
-            self._file.close()
+            self._lines.close()
             raise
 
     def __enter__(self) -> Results:
@@ -104,7 +98,13 @@ class Results:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._file.close()
+            self._sources.close()
+            self._lines.close()
+
+    @property
+    def sources(self) -> Mapping[str, Dependencies]:
+        """What user code read for the lines, by its digest."""
+        return self._sources.known
 
     def clear(self) -> None:
         """Take away all that is there.
@@ -113,11 +113,8 @@ class Results:
             CkptMetaError: OUTPUT_UNWRITABLE.
         """
         with self._lock:
-            try:
-                self._file.truncate(0)
-                self._file.seek(0)
-            except OSError as error:
-                raise unwritable(self.path, error) from error
+            self._lines.cut(0)
+            self._sources.clear()
             self.outcomes.clear()
 
     def append(self, line: Line) -> Outcome:
@@ -126,14 +123,11 @@ class Results:
         Raises:
             CkptMetaError: OUTPUT_UNWRITABLE.
         """
-        data = memoryview(json.dumps(line, allow_nan=False).encode("ascii") + b"\n")
-        outcome = Outcome.from_line(line)
         with self._lock:
-            try:
-                while data:
-                    data = data[self._file.write(data) :]
-            except OSError as error:
-                raise unwritable(self.path, error) from error
+            read = line["sources"]
+            stored = {**line, "sources": None if read is None else self._sources.add(read)}
+            outcome = Outcome.from_line(stored)
+            self._lines.append(json.dumps(stored, allow_nan=False).encode("ascii") + b"\n")
             self.outcomes[outcome.prefix] = outcome
         return outcome
 
@@ -141,33 +135,20 @@ class Results:
         """Take the lines of checkpoints away, all at once: a crash leaves the old file or the new one.
 
         Raises:
-            CkptMetaError: OUTPUT_UNWRITABLE.
+            CkptMetaError: OUTPUT_UNWRITABLE; the lines are then as they were.
         """
         if not prefixes:
             return
-        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(6)}.tmp")
         with self._lock:
-            try:
-                new = _open(temporary)
-                _try_lock(new, temporary)
-                self._file.seek(0)
-                for raw in _read_lines(self._file):
-                    if json.loads(raw)["prefix"] not in prefixes:
-                        new.write(raw)
-                os.replace(temporary, self.path)
-            except OSError as error:
-                raise unwritable(self.path, error) from error
-            finally:
-                temporary.unlink(missing_ok=True)
-            self._file.close()
-            self._file = new
+            self._lines.rewrite(raw for raw in self._lines.read() if json.loads(raw)["prefix"] not in prefixes)
             for prefix in prefixes:
                 self.outcomes.pop(prefix, None)
+            self._sources.keep({outcome.sources for outcome in self.outcomes.values()})
 
     def _read(self) -> int:
         """Read the lines, and return where the last whole one ends."""
         end = 0
-        for number, raw in enumerate(_read_lines(self._file), 1):
+        for number, raw in enumerate(self._lines.read(), 1):
             if not raw.endswith(b"\n"):
                 if raw[: len(_BEGINNING)] != _BEGINNING[: len(raw)]:
                     raise self._foreign(number)
@@ -190,49 +171,3 @@ class Results:
             f"{self.path} holds something else than the {what} of a batch (line {number}), and nothing was changed. "
             "Choose another output; --overwrite replaces it.",
         )
-
-
-def _open(path: Path) -> IO[bytes]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0), 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is not a file")
-    return open(descriptor, "r+b", buffering=0)
-
-
-def _open_locked(path: Path) -> IO[bytes]:
-    while True:
-        try:
-            file = _open(path)
-        except OSError as error:
-            raise unwritable(path, error) from error
-        try:
-            _try_lock(file, path)
-            # Whoever held it may have put a new file there meanwhile (`drop`).
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-
-
-def _try_lock(file: IO[bytes], path: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CkptMetaError(
-            Code.BUSY,
-            f"Another batch is writing {path}. Wait for its end, or choose another output.",
-        ) from None
-    except OSError:  # a file system without locks
-        pass
-
-
-def _read_lines(file: IO[bytes]) -> Any:
-    """Yield the lines from the beginning; of the raw file, for its position must not run ahead."""
-    with open(os.dup(file.fileno()), "rb") as reader:
-        reader.seek(0)
-        yield from reader

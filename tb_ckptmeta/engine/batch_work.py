@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint
+from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.landing import unwritable
 from tb_ckptmeta.core.verdict import ERROR, MATCH, PARTIAL, Verdict
+from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.folders import is_within
@@ -20,7 +23,7 @@ from tb_ckptmeta.engine.verify import make_error_verdict
 from tb_ckptmeta.engine.workspace import Delivered, Workspace
 
 Line = dict[str, Any]
-"""What is known of one checkpoint, as JSON."""
+"""What is known of one checkpoint, as JSON; `sources` is what user code read for it, a `Dependencies`."""
 
 
 def carry_out(
@@ -28,29 +31,34 @@ def carry_out(
     task: Task,
     item: Item,
     *,
+    patience: Patience | None = None,
     on_steps: OnSteps | None = None,
     cancelled: threading.Event | None = None,
 ) -> Line:
     """Verify or export one checkpoint and return its line. What keeps from it stands in the line.
+
+    Args:
+        patience: of the batch, which gives a builder up that hangs; without it each item waits for itself.
 
     Raises:
         CkptMetaError: CANCELLED, and nothing else.
     """
     began = time.monotonic()
     checkpoint = item.checkpoint
-    sources: dict[str, str] = {}
+    sources: Dependencies | None = None
     delivered: Delivered | None = None
     error: CkptMetaError | None = None
     verdict = make_error_verdict(checkpoint.id, checkpoint.pairing.builder, checkpoint.pairing.arguments, _NOTHING)
     try:
-        choice = workspace.choose(checkpoint, pairing=checkpoint.pairing)
-        verdict = workspace.verify(choice, on_steps=on_steps, cancelled=cancelled)
-        if verdict.error is not None:
-            raise verdict.error
-        sources = dict(workspace.rebuild(choice).dependencies.files)  # which is kept
-        if task.folder is not None:
-            delivered = _export(workspace, task, item, choice, verdict, on_steps, cancelled)
-            verdict = delivered.exported.verdict
+        choice = workspace.choose(checkpoint, renames=task.renames, pairing=checkpoint.pairing)
+        with nullcontext() if patience is None else patience.waiting_for(item.call):
+            verdict, artifacts = workspace.take_verdict(choice, on_steps=on_steps, cancelled=cancelled)
+            if artifacts is None:
+                raise verdict.error or _NOTHING
+            sources = artifacts.dependencies
+            if task.folder is not None:
+                delivered = _export(workspace, task, item, choice, verdict, on_steps, cancelled)
+                verdict, sources = delivered.exported.verdict, delivered.exported.dependencies
     except CkptMetaError as raised:
         error = raised
     except Exception as raised:  # one checkpoint must not end the others
@@ -64,7 +72,7 @@ def carry_out(
         "run": checkpoint.run,
         "name": checkpoint.name,
         "fingerprint": item.fingerprint,
-        "sources": sources,
+        "sources": None if sources is None else sources.as_json(),
         "seconds": round(time.monotonic() - began, 3),
         "summary": verdict.summary() if error is None or verdict.status == ERROR else f"error: {error.message}",
     }

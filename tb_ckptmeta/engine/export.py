@@ -7,12 +7,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format
 from tb_ckptmeta.core.job import EXPORT, INPUTS, REFERENCE, Check, Export, Rebuild, Reference, Source
@@ -51,6 +52,7 @@ class Exported:
     """An export that waits in `folder`, ours, with its verdict and its check.
 
     `inputs`, `outputs`: signature name -> tensor name. `linked`: whether it has files in common with the checkpoint.
+    `dependencies`: what user code read for it, and for its verdict.
     """
 
     folder: Path
@@ -60,6 +62,7 @@ class Exported:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     linked: bool
+    dependencies: Dependencies
 
 
 def export(
@@ -144,7 +147,22 @@ def export(
             lines = [error.details, *(f"note: {note}" for note in verdict.notes)]
             raise CkptMetaError(error.code, error.message, "\n".join(line for line in lines if line)) from error
         report = _make_report(referred, value, verdict, format)
-    return Exported(target, format, verdict, report, made["inputs"], made["outputs"], made["linked"])
+    return Exported(
+        target,
+        format,
+        verdict,
+        report,
+        made["inputs"],
+        made["outputs"],
+        made["linked"],
+        _leave_out(artifacts.dependencies, rebuilding),
+    )
+
+
+def _leave_out(read: Dependencies, folder: Path) -> Dependencies:
+    """Return what was read but for what the job was given in its own folder."""
+    own = f"{folder}{os.sep}"
+    return replace(read, files={path: digest for path, digest in read.files.items() if not path.startswith(own)})
 
 
 def _link_variables(checkpoint: Checkpoint, folder: Path) -> None:

@@ -348,6 +348,17 @@ class Workspace:
         cancelled: threading.Event | None = None,
     ) -> Verdict:
         """Return the verdict of a choice; what keeps from one is the verdict's error."""
+        return self.take_verdict(choice, fresh=fresh, on_steps=on_steps, cancelled=cancelled)[0]
+
+    def take_verdict(
+        self,
+        choice: Choice,
+        *,
+        fresh: bool = False,
+        on_steps: OnSteps | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> tuple[Verdict, Artifacts | None]:
+        """As `verify`, with the artifacts of the very rebuild that the verdict is of; None beside an error."""
         from tb_ckptmeta.engine.verify import make_error_verdict, verify
         from tb_ckptmeta.engine.without_builder import drop_proposals, require_graph, verify_source
 
@@ -358,11 +369,11 @@ class Workspace:
             contents = self._inspector.read(choice.checkpoint)
             artifacts = self.rebuild(choice, fresh=fresh, on_steps=on_steps, cancelled=cancelled)
         except CkptMetaError as error:
-            return make_error_verdict(id, name, choice.arguments, error)
+            return make_error_verdict(id, name, choice.arguments, error), None
         if choice.source is not None and not choice.source.asked:
-            return drop_proposals(verify_source(choice.checkpoint, artifacts, contents))
+            return drop_proposals(verify_source(choice.checkpoint, artifacts, contents)), artifacts
         verdict = verify(id, name, choice.arguments, artifacts.rebuilt, contents, choice.renames)
-        return verdict if choice.source is None else drop_proposals(verdict)
+        return verdict if choice.source is None else drop_proposals(verdict), artifacts
 
     def call(self, builder: str, arguments: Mapping[str, Scalar]) -> BuilderCall:
         """Return a builder with its arguments, for a diff.

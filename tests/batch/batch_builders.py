@@ -1,7 +1,7 @@
 """Builders of the demo's models, under the names and in the ways that a batch needs them.
 
-`late` waits until a file `go` lies beside this one, and makes a file `waits`. `wide` is not what was trained. The
-number of units is a module of its own.
+`late` waits until a file `go` lies beside this one, and makes a file `waits`. `wide` is not what was trained, `wrapped`
+has it within, and is paired with nothing. The number of units is a module of its own.
 """
 
 import time
@@ -42,3 +42,16 @@ def late():
     while not (HERE / "go").exists():
         time.sleep(0.05)
     return make(UNITS)
+
+
+class Wrapped(tf.Module):
+    def __init__(self, units):
+        self.backbone = make(units)
+
+    def __call__(self, image):
+        return self.backbone(image)
+
+
+@builder("wrapped", inputs=tf.TensorSpec([None, 784], tf.float32))
+def wrapped(units: int = 64):
+    return Wrapped(units)

@@ -11,7 +11,10 @@ from typing import Any
 
 @contextmanager
 def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """Start a command that Ctrl-C ends, also where whoever runs the tests ignores it; it ends with the block."""
+    """Start a command that Ctrl-C and a closing terminal end, also where whoever runs the tests ignores these.
+
+    It ends with the block.
+    """
     with subprocess.Popen(command, preexec_fn=_heed_interrupts, **options) as process:
         try:
             yield process
@@ -20,4 +23,5 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
 
 def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -96,6 +96,37 @@ def test_lines_pass_through_any_of_beams_file_systems(tmp_path: Path) -> None:
     assert parts.list() == ["b.json", "half.json"]
 
 
+def test_gathering_outlives_a_place_that_cannot_be_reached_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tb_ckptmeta.engine import batch_parts
+    from tb_ckptmeta.engine.batch_beam import _Gathering, _open_parts
+
+    monkeypatch.setattr(batch_parts, "PAUSES", (0.01,))
+    address, lines = tmp_path / "parts", []
+    address.write_text("in the way")
+    gathering = _Gathering(_open_parts(str(address)), lines.append)
+    wait_until(lambda: gathering.error is not None)
+    address.unlink()
+    _open_parts(str(address)).write("a", {"prefix": "a"})
+    wait_until(lambda: lines == [{"prefix": "a"}])
+    gathering.finish()
+    assert (gathering.error, lines) == (None, [{"prefix": "a"}])
+    address.rmdir()
+    address.write_text("in the way")
+    gathering = _Gathering(_open_parts(str(address)), lines.append)
+    gathering.finish()
+    assert gathering.error is not None
+    assert f"{address}, after 2 attempts in 0.01 s: NotADirectoryError" in gathering.error.message
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_pipeline_that_was_killed_goes_on_and_does_nothing_twice(
     cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path, leaves_nothing: Any
 ) -> None:
@@ -119,8 +150,9 @@ def test_pipeline_that_was_killed_goes_on_and_does_nothing_twice(
     assert set(read(output)) == {"mlp/ckpt-10", "mlp/ckpt-20", "mlp/ckpt-30", "late/ckpt-10"} >= before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_pipeline_that_was_interrupted_says_so_and_leaves_nobody_at_work(
-    make_runs: Runs, builders: Path, tmp_path: Path, leaves_nothing: Any
+    make_runs: Runs, builders: Path, tmp_path: Path, leaves_nothing: Any, number: signal.Signals
 ) -> None:
     runs, output = make_runs("runs", late=[10]), tmp_path / "verdicts.jsonl"
     arguments = ["batch", "verify", str(runs), "--output", str(output), "--builders", str(builders)]
@@ -130,10 +162,11 @@ def test_pipeline_that_was_interrupted_says_so_and_leaves_nobody_at_work(
         while not (builders.parent / "waits").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130, said
-    assert "Interrupted: 0 of 1 checkpoints are done" in said
+    assert process.returncode == 128 + number, said
+    how = "Interrupted" if number == signal.SIGINT else "Ended by SIGTERM"
+    assert f"{how}: 0 of 1 checkpoints are done" in said
     assert leaves_nothing.wait_until_alone() == {}
     for path in leaves_nothing.temporary.iterdir():
         assert not path.name.startswith("ckptmeta-")

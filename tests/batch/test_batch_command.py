@@ -17,6 +17,8 @@ import pytest
 from started import started
 
 from tb_ckptmeta.cli import main
+from tb_ckptmeta.core.dependencies import Dependencies
+from tb_ckptmeta.engine.batch_results import Results
 
 Cli = Callable[..., Any]
 Runs = Callable[..., Path]
@@ -53,7 +55,10 @@ def test_batch_verify_writes_a_line_for_each_checkpoint_and_sums_up(
     assert lines["mlp/ckpt-20"]["error"]["code"] == "checkpoint_incomplete"
     match = lines["mlp/ckpt-30"]
     assert (match["prefix"], match["bound"], match["missing"]) == (str(more / "mlp/ckpt-30"), 4, [])
-    assert {Path(p).name for p in match["sources"]} - {"keras.json"} == {"batch_builders.py", "batch_units.py"}
+    sources = {s.pop("sources"): s for s in map(json.loads, Path(f"{output}.sources").read_text().splitlines())}
+    files = sources[match["sources"]]["files"]
+    assert {Path(p).name for p in files} - {"keras.json"} == {"batch_builders.py", "batch_units.py"}
+    assert set(sources) == {line["sources"] for line in lines.values()} - {None}
     rows = [line.split() for line in outcome.stdout.splitlines()]
     assert rows[:5] == [
         ["BUILDER", "CHECKPOINTS", "MATCH", "PARTIAL", "MISMATCH", "ERROR"],
@@ -110,7 +115,48 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def test_batch_takes_the_builder_arguments_and_renames_that_are_asked_for(
+    cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
+) -> None:
+    runs, output = make_runs("runs", mlp=[10], wide=[20]), tmp_path / "verdicts.jsonl"
+    asked = ("--builder", "wrapped", "--set", "units=128", "--rename", ".=backbone")
+    outcome = cli("batch", "verify", runs, "--output", output, "--builders", builders, *asked, "--json")
+    assert outcome.status == 0, outcome.stderr
+    found = {title: (line["builder"], line["arguments"], line["status"]) for title, line in read(output).items()}
+    assert found == dict.fromkeys(("mlp/ckpt-10", "wide/ckpt-20"), ("wrapped", {"units": 128}, "match"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_batch_that_is_told_to_end_leaves_nothing_and_says_so(
+    make_runs: Runs, builders: Path, tmp_path: Path, leaves_nothing: Any, number: signal.Signals
+) -> None:
+    runs, output = make_runs("runs", late=[10]), tmp_path / "verdicts.jsonl"
+    command = [sys.executable, "-m", "tb_ckptmeta", "batch", "verify", str(runs), "--output", str(output)]
+    with started([*command, "--builders", str(builders)], stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: (builders.parent / "waits").exists())
+        process.send_signal(number)
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + number, said
+    assert f"Ended by {number.name}: 0 of 1 checkpoints are done" in said
+    assert leaves_nothing.wait_until_alone() == {}
+
+
 # --- what is wrong with the command line
+
+
+def test_overwrite_of_checkpoints_that_there_are_not_leaves_the_output_as_it_was(
+    make_runs: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs, output = make_runs("runs", mlp=[10]), tmp_path / "verdicts.jsonl"
+    with Results(output, exports=False) as results:
+        line = {"prefix": "/runs/a", "run": ".", "name": "a", "fingerprint": "f", "summary": "match", "builder": "mlp"}
+        results.append({**line, "status": "match", "error": None, "sources": Dependencies().as_json()})
+    files = (output, tmp_path / "verdicts.jsonl.sources")
+    before = [path.read_bytes() for path in files]
+    assert main(["batch", "verify", str(runs), "--output", str(output), "--overwrite", "--match", "mpl/*"]) == 3
+    assert "No checkpoint of 1 matches mpl/*" in capsys.readouterr().err
+    assert [path.read_bytes() for path in files] == before
+    assert b"/runs/a" in before[0]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +199,7 @@ def test_wrong_use_is_said_and_nothing_is_done(
     assert found == status
     assert said in capsys.readouterr().err
     assert (runs / "notes.txt").read_text() == "Mine."
+    assert not (tmp_path / "out").is_file()
 
 
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="Beam is installed")

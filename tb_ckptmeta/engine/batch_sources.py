@@ -1,0 +1,112 @@
+"""What the lines of a batch were made of, in a file beside the results. Runs in the caller's process.
+
+Thousands of lines are of one builder call, and so of the same files and environment variables: each such list stands
+here once, and a line has its digest alone. What is lost here costs time and no truth: a line whose sources are not
+known is not believed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from tb_ckptmeta.core.dependencies import Dependencies
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine.line_file import LineFile
+
+ENDING = ".sources"
+_BEGINNING = b'{"sources": '
+
+
+class Sources:
+    """The open file, locked. Not safe for threads. `known`: digest -> what was read."""
+
+    def __init__(self, results: Path, *, overwrite: bool = False) -> None:
+        """Open the sources of the results at a path; `overwrite` does not look at what is there, until it is cleared.
+
+        Raises:
+            CkptMetaError: BUSY, OUTPUT_UNWRITABLE; OUTPUT_EXISTS where something else is there.
+        """
+        self.known: dict[str, Dependencies] = {}
+        self._file = LineFile(results.with_name(results.name + ENDING))
+        try:
+            if not overwrite:
+                self._file.cut(self._read())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(self, read: Mapping[str, Any]) -> str:
+        """Keep what was read, the JSON of a `Dependencies`, and return its digest.
+
+        Raises:
+            CkptMetaError: OUTPUT_UNWRITABLE.
+        """
+        name = _digest(read)
+        if name not in self.known:
+            self._file.append(json.dumps({"sources": name, **read}, allow_nan=False).encode("ascii") + b"\n")
+            self.known[name] = Dependencies.from_json(read)
+        return name
+
+    def keep(self, names: Collection[str | None]) -> None:
+        """Forget all but these.
+
+        Raises:
+            CkptMetaError: OUTPUT_UNWRITABLE.
+        """
+        if self.known.keys() <= set(names):
+            return
+        self._file.rewrite(raw for raw in self._file.read() if json.loads(raw)["sources"] in names)
+        self.known = {name: read for name, read in self.known.items() if name in names}
+
+    def clear(self) -> None:
+        """Forget all.
+
+        Raises:
+            CkptMetaError: OUTPUT_UNWRITABLE.
+        """
+        self._file.cut(0)
+        self.known.clear()
+
+    def close(self) -> None:
+        """Close the file; one that has nothing to tell goes."""
+        with contextlib.suppress(OSError):
+            if self._file.path.stat().st_size == 0:
+                self._file.path.unlink()
+        self._file.close()
+
+    def _read(self) -> int:
+        """Read the lines, and return where the last whole one ends."""
+        end = 0
+        for number, raw in enumerate(self._file.read(), 1):
+            if not raw.endswith(b"\n"):
+                if raw[: len(_BEGINNING)] != _BEGINNING[: len(raw)]:
+                    raise self._foreign(number)
+                break
+            try:
+                value = json.loads(raw)
+                name = value.pop("sources")
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise self._foreign(number) from None
+            end += len(raw)
+            try:
+                if name == _digest(value):
+                    self.known[name] = Dependencies.from_json(value)
+            except (KeyError, TypeError, ValueError):  # another version's
+                pass
+        return end
+
+    def _foreign(self, number: int) -> CkptMetaError:
+        return CkptMetaError(
+            Code.OUTPUT_EXISTS,
+            f"{self._file.path} holds something else than the sources of a batch (line {number}), and nothing was "
+            "changed. Choose another output; --overwrite replaces it.",
+        )
+
+
+def _digest(read: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode("ascii")).hexdigest()[:32]
