@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import tb_ckptmeta
-from tb_ckptmeta.core.dependencies import Dependencies, digest_file, digest_text
+from tb_ckptmeta.core.dependencies import (
+    Dependencies,
+    digest_environment,
+    digest_file,
+    digest_names,
+    digest_text,
+    find_kind,
+)
 from tb_ckptmeta.engine.checkpoint_file import stamp
 from tb_ckptmeta.engine.process import make_environment
 
@@ -54,8 +61,15 @@ class Digests:
             return False
         if any(self.get(path) != digest for path, digest in read.files.items()):
             return False
-        # Workers get the environment of now.
-        environment = make_environment("0") if read.environment else {}
+        if any(find_kind(path) != kind for path, kind in read.kinds.items()):
+            return False
+        if any(digest_names(path) != digest for path, digest in read.folders.items()):
+            return False
+        if not read.environment and read.whole_environment is None:
+            return True
+        environment = make_environment("0")  # workers get that of now
+        if read.whole_environment not in (None, digest_environment(environment)):
+            return False
         return all(digest_text(environment.get(n)) == digest for n, digest in read.environment.items())
 
 

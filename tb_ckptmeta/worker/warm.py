@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from tb_ckptmeta.worker.flavour import set_environment
 from tb_ckptmeta.worker.guardian import guard
+from tb_ckptmeta.worker.loaded import get_loaded
 
 IDLE_SECONDS = 900.0
 """How long it waits for the next request: what it holds is memory that others might use."""
@@ -39,6 +40,7 @@ def serve(connection: socket.socket, keras: str) -> NoReturn:
         for name in _MODULES:
             importlib.import_module(f"tb_ckptmeta.worker.{name}")
         importlib.import_module("tb_ckptmeta.worker.rebuild").read_versions(keras)  # known to all that are forked
+    loaded = get_loaded()
     gc.collect()
     # What is here stays: a collection in a forked half would touch, and so copy, every page of it.
     gc.freeze()
@@ -53,7 +55,7 @@ def serve(connection: socket.socket, keras: str) -> NoReturn:
             message, fds, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 3)
         except (TimeoutError, OSError):
             os._exit(0)
-        if not message or len(fds) != 3 or _count_threads() > threads:
+        if not message or len(fds) != 3 or _count_threads() > threads or loaded.has_changed():
             os._exit(0)
         if os.fork() == 0:
             connection.close()
