@@ -23,7 +23,7 @@ _NO_NAMES = frozenset({"__pycache__"})
 # What differs from terminal to terminal and from start to start, and decides how things are shown, if anything.
 _NOISE = frozenset(
     [
-        *("_", "SHLVL", "OLDPWD", "PS1", "COLUMNS", "LINES", "TERM", "COLORTERM", "TERM_PROGRAM"),
+        *("_", "SHLVL", "PWD", "OLDPWD", "PS1", "COLUMNS", "LINES", "TERM", "COLORTERM", "TERM_PROGRAM"),
         *("TERM_PROGRAM_VERSION", "TERM_SESSION_ID", "WINDOWID", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "SSH_CLIENT"),
         *("SSH_CONNECTION", "SSH_TTY", "TMUX", "TMUX_PANE", "STY", "XDG_SESSION_ID", "DBUS_SESSION_BUS_ADDRESS"),
         *("INVOCATION_ID", "JOURNAL_STREAM", "PYTEST_CURRENT_TEST"),

@@ -26,6 +26,10 @@ from tb_ckptmeta.worker.watch_system import watching_system
 _OURS = ("TMPDIR", "TEMP", "TMP", "TF_USE_LEGACY_KERAS")
 # Who lists folders to find modules and what is installed, which is known by other means.
 _FINDERS = ("importlib.", "zipimport", "pkg_resources")
+# What sits between the environment and who goes through it.
+_BETWEEN = ("tb_ckptmeta.", "collections.abc", "os")
+# Who goes through the environment for variables of its own, that decide how progress is shown.
+_HARMLESS = ("tqdm.",)
 
 
 class Watch:
@@ -109,7 +113,10 @@ class Watch:
             self.add_folder(folder)
 
     def add_kind(self, path: Any, kind: str | None = None) -> str:
-        """Note that it is asked what a path is, and return it. `kind`: where that is known."""
+        """Note that it is asked what a path is, and return it. `kind`: where the system has said so."""
+        # What the system takes for paths, and nobody else: a URL, and Python's <frozen …>, asked for its source.
+        if kind is not None and isinstance(path, str) and ("://" in path or (path[:1], path[-1:]) == ("<", ">")):
+            return kind
         text = self._place(path)
         if text is None:
             return ""
@@ -125,7 +132,7 @@ class Watch:
 
     def add_environment(self) -> None:
         """Note that all environment variables are read."""
-        if self._is_heard() and self.whole_environment is None:
+        if self._is_heard() and self.whole_environment is None and not _find_caller().startswith(_HARMLESS):
             self.whole_environment = digest_environment(ENVIRONMENT)
 
     def add_own_variable(self, name: str) -> None:
@@ -183,4 +190,16 @@ class Watch:
             if arguments[0] is not None and os.sep in os.fsdecode(arguments[0]):
                 self.add_file(arguments[0])
         elif event == "sqlite3.connect" and arguments[0] != ":memory:":
-            self.add_file(arguments[0])
+            # It may be a URI: file:PATH?mode=ro
+            self.add_file(os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0])
+
+
+def _find_caller() -> str:
+    """Return the module that goes through the environment."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name: str = frame.f_globals.get("__name__", "")
+        if name not in _BETWEEN and not name.startswith(_BETWEEN[0]):
+            return name
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tb_ckptmeta.core.dependencies import FILE
+from tb_ckptmeta.core.dependencies import FILE, FOLDER
 from tb_ckptmeta.worker.places import Places
 
 # In the order that Python looks.
@@ -31,6 +31,8 @@ class _Listener:
         stem = name.rpartition(".")[2]
         for folder in list(sys.path if path is None else path):
             if not isinstance(folder, str) or not self._places.is_own(os.path.abspath(folder)):
+                continue
+            if self._find_kind(folder) != FOLDER:  # an archive, which is read like any file, or nothing
                 continue
             base = os.path.join(folder, stem)
             # An installed module has a place of its own behind these, or has none.

@@ -119,6 +119,10 @@ _OTHER_ANSWERS = {
     "extension": ("import _lsprof", change(find_extension().name)),
     "dlopen": (f"import ctypes; ctypes.CDLL(str(HERE / {find_extension().name!r}))", change(find_extension().name)),
     "h5py": ("import h5py; h5py.File(HERE / 'table.h5')['x'][()]", change("table.h5")),
+    "sqlite_uri": (
+        "import sqlite3; sqlite3.connect(f'file:{HERE}/table.db?mode=ro', uri=True)",
+        change("table.db"),
+    ),
     "sqlite": ("import sqlite3; sqlite3.connect(HERE / 'table.db')", change("table.db")),
     "load": ("import numpy; numpy.load(HERE / 'table.npy', mmap_mode='r')", change("table.npy")),
     "memmap": ("import numpy; numpy.memmap(HERE / 'table.npy', 'u1')", change("table.npy")),
@@ -158,6 +162,16 @@ def test_module_that_goes_through_the_environment_is_imported_again_when_a_varia
     assert place.count() == 2
 
 
+def test_module_that_shows_progress_is_not_imported_again_when_a_variable_comes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tqdm")
+    place.write("import tqdm")
+    assert place.count() == 1
+    monkeypatch.setenv("WATCHED_NEW", "x")
+    assert place.count() == 1
+
+
 @pytest.mark.parametrize("read", ["os.environ.get('WATCHED')", "'WATCHED' in os.environ", "os.getenvb(b'WATCHED')"])
 def test_module_that_reads_one_variable_is_imported_again_for_that_one_alone(
     place: Place, read: str, monkeypatch: pytest.MonkeyPatch
@@ -187,6 +201,15 @@ def test_module_is_not_imported_again_for_what_it_does_not_read(place: Place) ->
     (place.here / "runs").mkdir()
     (place.here / "other.py").write_text("")
     (place.here / "table.npy").write_text("")
+    assert place.count() == 1
+
+
+def test_module_that_looks_for_the_source_of_python_itself_may_be_listed_elsewhere(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("import inspect, os.path; inspect.getsourcefile(os.path.exists); os.path.exists('http://localhost/x')")
+    assert place.count() == 1
+    monkeypatch.chdir(place.words)
     assert place.count() == 1
 
 
