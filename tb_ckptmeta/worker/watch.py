@@ -28,7 +28,7 @@ _OURS = ("TMPDIR", "TEMP", "TMP", "TF_USE_LEGACY_KERAS")
 _FINDERS = ("importlib.", "zipimport", "pkg_resources")
 # What sits between the environment and who goes through it.
 _BETWEEN = ("tb_ckptmeta.", "collections.abc", "os")
-# Who goes through the environment for variables of its own, that decide how progress is shown.
+# Who goes through the environment for variables of its own, which decide how progress is shown.
 _HARMLESS = ("tqdm.",)
 
 
@@ -127,12 +127,12 @@ class Watch:
 
     def add_variable(self, name: str) -> None:
         """Note an environment variable that is read."""
-        if self._is_heard() and self.whole_environment is None and name not in self._set:
+        if self._is_asked() and name not in self._set:
             self.environment.setdefault(name, digest_text(ENVIRONMENT.get(name)))
 
     def add_environment(self) -> None:
         """Note that all environment variables are read."""
-        if self._is_heard() and self.whole_environment is None and not _find_caller().startswith(_HARMLESS):
+        if self._is_asked():
             self.whole_environment = digest_environment(ENVIRONMENT)
 
     def add_own_variable(self, name: str) -> None:
@@ -161,6 +161,10 @@ class Watch:
                 self.directory = self._getcwd()
                 text = os.path.join(self.directory, text)
         return text if self.places.is_own(text) else None
+
+    def _is_asked(self) -> bool:
+        """Tell whether the environment is read for something that is not noted yet."""
+        return self._is_heard() and self.whole_environment is None and not _find_caller().startswith(_HARMLESS)
 
     def _is_heard(self) -> bool:
         return self._watching and not getattr(self._aside, "is_on", False)
@@ -195,7 +199,7 @@ class Watch:
 
 
 def _find_caller() -> str:
-    """Return the module that goes through the environment."""
+    """Return the module that asks for the environment."""
     frame = sys._getframe(1)
     while frame is not None:
         name: str = frame.f_globals.get("__name__", "")

@@ -162,12 +162,14 @@ def test_module_that_goes_through_the_environment_is_imported_again_when_a_varia
     assert place.count() == 2
 
 
-def test_module_that_shows_progress_is_not_imported_again_when_a_variable_comes(
+def test_module_that_shows_progress_is_not_imported_again_in_another_environment(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("tqdm")
+    monkeypatch.setenv("WATCHED", "old")
     place.write("import tqdm")
     assert place.count() == 1
+    monkeypatch.setenv("WATCHED", "new")
     monkeypatch.setenv("WATCHED_NEW", "x")
     assert place.count() == 1
 
