@@ -148,6 +148,8 @@ tables.StaticVocabularyTable(
         ("tf.io.matching_files(str(HERE / 'words' / '*.txt'))", "words/two.txt"),
         ("tf.io.read_file(tf.constant(str(HERE / 'words/one.txt')))", "words/one.txt"),
         (_TABLE, "words/one.txt"),
+        ("try: tf.load_op_library(str(HERE / 'words/one.txt'))\nexcept tf.errors.NotFoundError: pass", "words/one.txt"),
+        ("import h5py\ntry: h5py.File(HERE / 'words/one.txt')\nexcept OSError: pass", "words/one.txt"),
         ("tf.train.list_variables(str(HERE / 'small'))", "small.index"),
     ],
 )
@@ -260,6 +262,16 @@ def test_builders_of_what_has_not_changed_are_listed_without_importing_it(place:
     assert place.count("modules") == 1
     rewrite_in_the_same_size_and_time(place.builders, '@builder("counted"', '@builder("recount"')
     assert place.list_builders() == {"recount"}
+
+
+def test_builders_are_listed_again_after_an_edit_of_what_their_module_reads_through_tensorflow(place: Place) -> None:
+    place.write("counted.py", f"{place.builders.read_text()}\ntf.io.gfile.GFile(str(HERE / 'words.txt')).read()\n")
+    place.list_builders()
+    place.list_builders()
+    assert place.count("modules") == 1
+    place.write("words.txt", "result\n")
+    place.list_builders()
+    assert place.count("modules") == 2
 
 
 def test_second_command_starts_no_worker(place: Place, demo_runs: Path, cli: Callable[..., Any]) -> None:

@@ -7,7 +7,6 @@ installed.
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 import sys
 from collections.abc import Mapping
@@ -22,20 +21,28 @@ from tb_ckptmeta.worker.start import STARTED
 
 @dataclass(frozen=True)
 class Loaded:
-    """The names of all loaded modules and of their packages, and the files of those that are not installed."""
+    """The names of all loaded modules and of their packages, and the files of those that are not installed.
+
+    `last`: some that were loaded last; several, for one may be taken out and imported again.
+    """
 
     names: frozenset[str]
     packages: frozenset[str]
     files: Mapping[str, Look]
-    last: str
+    last: frozenset[str]
 
     def find_newer(self) -> dict[str, Any]:
         """Return the modules that have been loaded since, by name.
 
         From the end, for to look at what a forked process shares with its parent is to copy it.
         """
+        left, found = set(self.last), []
         try:
-            found = list(itertools.takewhile(lambda name: name != self.last, reversed(sys.modules)))
+            for name in reversed(sys.modules):
+                left.discard(name)
+                if not left:
+                    break
+                found.append(name)
         except RuntimeError:  # a thread of user code goes on importing
             found = list(sys.modules)
         return {name: sys.modules.get(name) for name in found if name not in self.names}
@@ -56,7 +63,9 @@ def get_loaded() -> Loaded:
     files = {path for _, module in modules if (path := find_file(module)) is not None and places.is_own(path)}
     names = frozenset(name for name, _ in modules)
     packages = frozenset(name.partition(".")[0] for name in names)
-    return Loaded(names, packages, {path: look(path) for path in sorted(files)}, modules[-1][0])
+    return Loaded(
+        names, packages, {path: look(path) for path in sorted(files)}, frozenset(name for name, _ in modules[-5:])
+    )
 
 
 def find_file(module: Any) -> str | None:

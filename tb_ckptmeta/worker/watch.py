@@ -22,6 +22,7 @@ from tb_ckptmeta.worker.watch_imports import watching_imports
 from tb_ckptmeta.worker.watch_libraries import Libraries, require_names
 from tb_ckptmeta.worker.watch_system import watching_system
 
+_EVENTS = frozenset({"open", "os.listdir", "os.scandir", "ctypes.dlopen", "sqlite3.connect"})
 # What the worker itself has set, by the job or by what the caller's key for it says.
 _OURS = ("TMPDIR", "TEMP", "TMP", "TF_USE_LEGACY_KERAS")
 # Who lists folders to find modules and what is installed, which is known by other means.
@@ -180,22 +181,26 @@ class Watch:
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Hear Python's audit events (PEP 578): `open` has a path, a mode and flags."""
-        if not self._watching:
-            return
+        if self._watching and event in _EVENTS:
+            # What is not understood must not fail in the middle of user code, which will fail by itself.
+            with contextlib.suppress(TypeError, ValueError):
+                self._note(event, arguments)
+
+    def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
+        what = arguments[0]
         if event == "open":
             if not arguments[2] & (os.O_WRONLY | os.O_TRUNC | os.O_APPEND):
-                self.add_file(arguments[0])
-        elif event in ("os.listdir", "os.scandir"):
-            # Who asks: an audit hook is called from where the event is, in C.
-            if not sys._getframe(1).f_globals.get("__name__", "").startswith(_FINDERS):
-                self.add_folder(arguments[0])
+                self.add_file(what)
         elif event == "ctypes.dlopen":
             # A name alone is looked for among the system's libraries.
-            if arguments[0] is not None and os.sep in os.fsdecode(arguments[0]):
-                self.add_file(arguments[0])
-        elif event == "sqlite3.connect" and arguments[0] != ":memory:":
-            # It may be a URI: file:PATH?mode=ro
-            self.add_file(os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0])
+            if what is not None and os.sep in os.fsdecode(what):
+                self.add_file(what)
+        elif event == "sqlite3.connect":
+            if what != ":memory:":  # it may be a URI: file:PATH?mode=ro
+                self.add_file(os.fsdecode(what).removeprefix("file:").partition("?")[0])
+        # Who asks: the frames of an audit hook are on top of those of who causes the event.
+        elif not sys._getframe(2).f_globals.get("__name__", "").startswith(_FINDERS):
+            self.add_folder(what)
 
 
 def _find_caller() -> str:
