@@ -26,7 +26,7 @@ _NOISE = frozenset(
         *("_", "SHLVL", "PWD", "OLDPWD", "PS1", "COLUMNS", "LINES", "TERM", "COLORTERM", "TERM_PROGRAM"),
         *("TERM_PROGRAM_VERSION", "TERM_SESSION_ID", "WINDOWID", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "SSH_CLIENT"),
         *("SSH_CONNECTION", "SSH_TTY", "TMUX", "TMUX_PANE", "STY", "XDG_SESSION_ID", "DBUS_SESSION_BUS_ADDRESS"),
-        *("INVOCATION_ID", "JOURNAL_STREAM", "PYTEST_CURRENT_TEST"),
+        *("INVOCATION_ID", "JOURNAL_STREAM"),
         *("TMPDIR", "TEMP", "TMP", "TF_USE_LEGACY_KERAS"),  # what a worker has of its own
     ]
 )

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 from tb_ckptmeta.core.dependencies import UNSETTLED, digest_environment, digest_names, digest_text, find_kind
@@ -66,7 +66,7 @@ class Watch:
         watch_environment(self)
         with watching_system(self), watching_imports(self.places, self.add_kind, libraries.look):
             self._watching = True
-            sys.addaudithook(self._hear)
+            sys.addaudithook(self._make_hook())
             try:
                 yield
             finally:
@@ -179,16 +179,22 @@ class Watch:
         finally:
             self._aside.is_on = False
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Hear Python's audit events (PEP 578): `open` has a path, a mode and flags."""
-        if self._watching and event in _EVENTS:
-            # What is not understood must not fail in the middle of user code, which will fail by itself.
-            with contextlib.suppress(TypeError, ValueError):
-                self._note(event, arguments)
+    def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
+        """Return what hears Python's audit events (PEP 578), which are many: TensorFlow alone asks for `id` by the ten
+        thousand.
+        """
+
+        def hear(event: str, arguments: tuple[Any, ...], events: Set[str] = _EVENTS) -> None:
+            if event in events and self._watching:
+                # What is not understood must not fail in the middle of user code, which will fail by itself.
+                with contextlib.suppress(TypeError, ValueError):
+                    self._note(event, arguments)
+
+        return hear
 
     def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
         what = arguments[0]
-        if event == "open":
+        if event == "open":  # a path, a mode and flags
             if not arguments[2] & (os.O_WRONLY | os.O_TRUNC | os.O_APPEND):
                 self.add_file(what)
         elif event == "ctypes.dlopen":
