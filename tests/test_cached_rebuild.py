@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -34,6 +35,16 @@ def workers() -> Iterator[Workers]:
     workers.close()
 
 
+@contextlib.contextmanager
+def unnamed() -> Iterator[None]:
+    """Take the name of the test out of the environment: TensorFlow would be imported anew for each."""
+    name = os.environ.pop("PYTEST_CURRENT_TEST")
+    try:
+        yield
+    finally:
+        os.environ["PYTEST_CURRENT_TEST"] = name
+
+
 class Place:
     """A copy of the counted builder, with a cache of its own."""
 
@@ -56,12 +67,15 @@ class Place:
     def rebuild(self, **arguments: int) -> Rebuilt:
         """Rebuild as a process does that has just started."""
         rebuilder = Rebuilder(LIMITS, run=self._workers.run, cache=Cache(self.cache), digests=Digests())
-        return rebuilder.rebuild(Source(parse_spec(str(self.builders)), "counted", arguments, False, "3", None)).rebuilt
+        source = Source(parse_spec(str(self.builders)), "counted", arguments, False, "3", None)
+        with unnamed():
+            return rebuilder.rebuild(source).rebuilt
 
     def list_builders(self) -> set[str]:
         spec = parse_spec(str(self.builders))
         registry = Registry([spec], LIMITS, self._workers.run, cache=Cache(self.cache), digests=Digests())
-        builders = registry.read()
+        with unnamed():
+            builders = registry.read()
         assert builders.problems == ()
         return set(builders.by_name)
 
@@ -108,6 +122,72 @@ def test_rebuild_after_a_file_was_edited_that_it_reads_runs_the_builder(
     assert place.count() == 2
     assert place.rebuild() != first
     assert place.count() == 2
+
+
+_TABLE = """
+import tensorflow.lookup as tables
+tables.StaticVocabularyTable(
+    tables.TextFileInitializer(
+        str(HERE / "words/one.txt"),
+        tf.string,
+        tables.TextFileIndex.WHOLE_LINE,
+        tf.int64,
+        tables.TextFileIndex.LINE_NUMBER,
+    ),
+    1,
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("read", "new"),
+    [
+        ("tf.io.gfile.listdir(str(HERE / 'words'))", "words/two.txt"),
+        ("tf.io.gfile.glob(str(HERE / 'words' / '*.txt'))", "words/two.txt"),
+        ("tf.io.gfile.exists(str(HERE / 'option.txt'))", "option.txt"),
+        ("tf.io.matching_files(str(HERE / 'words' / '*.txt'))", "words/two.txt"),
+        ("tf.io.read_file(tf.constant(str(HERE / 'words/one.txt')))", "words/one.txt"),
+        (_TABLE, "words/one.txt"),
+        ("try: tf.load_op_library(str(HERE / 'words/one.txt'))\nexcept tf.errors.NotFoundError: pass", "words/one.txt"),
+        ("import h5py\ntry: h5py.File(HERE / 'words/one.txt')\nexcept OSError: pass", "words/one.txt"),
+        ("tf.train.list_variables(str(HERE / 'small'))", "small.index"),
+    ],
+)
+def test_rebuild_after_a_change_of_what_tensorflow_reads_for_it_runs_the_builder(
+    place: Place, read: str, new: str, demo_runs: Path
+) -> None:
+    place.write("counted.py", f"{place.builders.read_text()}\n{read}\n")
+    (place.folder / "words").mkdir()
+    place.write("words/one.txt", "one\n")
+    for part in ("index", "data-00000-of-00001"):
+        shutil.copy(demo_runs / "mlp" / f"ckpt-10.{part}", place.folder / f"small.{part}")
+    place.rebuild()
+    place.rebuild()
+    assert place.count() == 1
+    if new == "small.index":
+        shutil.copy(demo_runs / "custom" / "ckpt-10.index", place.folder / new)
+    else:
+        place.write(new, "two\n")
+    place.rebuild()
+    assert place.count() == 2
+
+
+def test_rebuild_after_an_edit_of_a_library_that_is_not_installed_runs_the_builder_with_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gast = pytest.importorskip("gast")  # TensorFlow imports it
+    library = place.folder / "library" / "gast"
+    shutil.copytree(Path(gast.__file__).parent, library)
+    monkeypatch.setenv("PYTHONPATH", str(library.parent))
+    text = place.builders.read_text().replace("words[0]", "gast.COUNTED")
+    place.write("counted.py", f"import gast\n{text}")
+    original = (library / "gast.py").read_text()
+    (library / "__init__.py").write_text((library / "__init__.py").read_text() + "from .gast import COUNTED\n")
+    for count, name in enumerate(("first", "other"), 1):
+        (library / "gast.py").write_text(f"{original}\nCOUNTED = '{name}'\n")
+        for _ in range(2):
+            assert f"/{name}/" in str(place.rebuild().variables)
+            assert place.count() == count
 
 
 def test_rebuild_in_another_environment_runs_the_builder_if_it_reads_what_has_changed(
@@ -160,7 +240,8 @@ def test_rebuild_with_other_settings_of_keras_runs_the_builder_in_a_process_that
 
 def test_rebuild_of_a_file_that_changes_while_it_is_read_is_kept_by_nobody(place: Place) -> None:
     text = place.builders.read_text()
-    place.write("counted.py", text + f"\nPath({str(place.folder / 'settings.json')!r}).touch()\n")
+    more = "settings = HERE / 'settings.json'\nsettings.write_text(settings.read_text() + ' ')"
+    place.write("counted.py", f"{text}\n{more}\n")
     place.rebuild()
     place.rebuild()
     assert place.count() == 2
@@ -181,6 +262,16 @@ def test_builders_of_what_has_not_changed_are_listed_without_importing_it(place:
     assert place.count("modules") == 1
     rewrite_in_the_same_size_and_time(place.builders, '@builder("counted"', '@builder("recount"')
     assert place.list_builders() == {"recount"}
+
+
+def test_builders_are_listed_again_after_an_edit_of_what_their_module_reads_through_tensorflow(place: Place) -> None:
+    place.write("counted.py", f"{place.builders.read_text()}\ntf.io.gfile.GFile(str(HERE / 'words.txt')).read()\n")
+    place.list_builders()
+    place.list_builders()
+    assert place.count("modules") == 1
+    place.write("words.txt", "result\n")
+    place.list_builders()
+    assert place.count("modules") == 2
 
 
 def test_second_command_starts_no_worker(place: Place, demo_runs: Path, cli: Callable[..., Any]) -> None:

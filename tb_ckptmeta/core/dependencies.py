@@ -1,45 +1,70 @@
-"""What running user code read: files and environment variables, so that one can tell whether it would read the same
-again. Runs anywhere.
+"""What running user code read: files, folders and environment variables, so that one can tell whether it would read the
+same again. Runs anywhere.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MOST_HASHED_BYTES = 16 << 20
 """A larger file is told by its size and times alone: it is data, and hashing it would cost more than it saves."""
 UNSETTLED = "changed while it was read"
 """The digest of a file that changed since the process began: which of the two it read is not known, so none fits."""
+FILE, FOLDER, OTHER, MISSING = "file", "folder", "other", ""
+"""What a path may be."""
+# What Python itself puts beside sources.
+_NO_NAMES = frozenset({"__pycache__"})
+# What differs from terminal to terminal and from start to start, and decides how things are shown, if anything.
+_NOISE = frozenset(
+    [
+        *("_", "SHLVL", "PWD", "OLDPWD", "PS1", "COLUMNS", "LINES", "TERM", "COLORTERM", "TERM_PROGRAM"),
+        *("TERM_PROGRAM_VERSION", "TERM_SESSION_ID", "WINDOWID", "SSH_AUTH_SOCK", "SSH_AGENT_PID", "SSH_CLIENT"),
+        *("SSH_CONNECTION", "SSH_TTY", "TMUX", "TMUX_PANE", "STY", "XDG_SESSION_ID", "DBUS_SESSION_BUS_ADDRESS"),
+        *("INVOCATION_ID", "JOURNAL_STREAM"),
+        *("TMPDIR", "TEMP", "TMP", "TF_USE_LEGACY_KERAS"),  # what a worker has of its own
+    ]
+)
 
 
 @dataclass(frozen=True)
 class Dependencies:
     """What was read.
 
-    `files`: path -> digest. `environment`: variable -> digest of its value, empty where unset. `directory`: the working
-    directory, where that mattered.
+    `files`: path -> digest of its content. `folders`: path -> digest of its names, where they were listed. `kinds`:
+    path -> FILE, FOLDER, OTHER or MISSING, where that was asked. `environment`: variable -> digest of its value, empty
+    where unset. `whole_environment`: what `digest_environment` gives, where all of it was read. `directory`: the
+    working directory, where that mattered.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: str | None = None
+    folders: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    whole_environment: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {"files": dict(self.files), "environment": dict(self.environment), "directory": self.directory}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Dependencies:
-        return cls(dict(value["files"]), dict(value["environment"]), value["directory"])
+        return cls(**value)
 
 
 def digest_text(text: str | None) -> str:
     """Return what tells a text from another, and says nothing of it; empty for None."""
     return "" if text is None else hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def digest_environment(environment: Mapping[str, str]) -> str:
+    """Return what changes when a variable does, or comes or goes, but for those of terminals and of workers."""
+    return digest_text(json.dumps(sorted((n, v) for n, v in environment.items() if n not in _NOISE)))
 
 
 def digest_file(path: str) -> str:
@@ -52,3 +77,25 @@ def digest_file(path: str) -> str:
     except OSError:
         return ""
     return f"{status.st_size} bytes of {status.st_mtime_ns}, {status.st_ctime_ns}"
+
+
+def digest_names(folder: str) -> str:
+    """Return what changes when the names in a folder do; empty when it is gone."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return ""
+    return digest_text("\0".join(sorted(n for n in names if n not in _NO_NAMES)))
+
+
+def find_kind(path: str) -> str:
+    """Return what a path is, links followed."""
+    try:
+        return name_kind(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return MISSING
+
+
+def name_kind(mode: int) -> str:
+    """Return what a path of that mode is."""
+    return FILE if stat.S_ISREG(mode) else FOLDER if stat.S_ISDIR(mode) else OTHER

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
+import shlex
 import struct
 import sys
 import tempfile
@@ -19,6 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_logger = logging.getLogger(__name__)
 
 VARIABLE = "TB_CKPTMETA_CACHE"
 """The environment variable that names the cache's folder; empty for none."""
@@ -57,12 +61,14 @@ def find_cache_folder() -> Path | None:
 class Cache:
     """A folder of entries, the least recently used evicted. Safe for threads and processes.
 
-    A cache that cannot be read or written is an empty one: nothing that it is for fails with it.
+    A cache that cannot be read or written is an empty one: nothing that it is for fails with it. It is said once, as a
+    warning, for everything takes its time then.
     """
 
     def __init__(self, folder: Path | None, most_bytes: int = MOST_BYTES) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
+        self._is_told = False
 
     def read(self, kind: str, key: str) -> Entry | None:
         """Return the entry of a key, a hexadecimal digest; None where there is none."""
@@ -70,7 +76,7 @@ class Cache:
             return None
         path = self._folder / f"{kind}-{key}"
         try:
-            if not _is_own(self._folder):
+            if not self._is_believed(self._folder):
                 return None
             content = path.read_bytes()
             entry = _unpack(content)
@@ -89,9 +95,9 @@ class Cache:
         content = _pack(facts, parts)
         if len(content) > min(_LARGEST_ENTRY, self._most_bytes):
             return
-        with contextlib.suppress(OSError):
+        try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _is_own(self._folder):
+            if not self._is_believed(self._folder):
                 return
             self._evict(len(content))
             handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._folder)
@@ -102,6 +108,25 @@ class Cache:
             except BaseException:
                 os.unlink(temporary)
                 raise
+        except OSError as error:
+            self._tell(f"it cannot be written to ({error.strerror or error}). Make room for it there, or name another")
+
+    def _is_believed(self, folder: Path) -> bool:
+        fault = _find_fault(folder)
+        if fault is not None:
+            self._tell(fault)
+        return fault is None
+
+    def _tell(self, fault: str) -> None:
+        if not self._is_told:
+            self._is_told = True
+            _logger.warning(
+                "The cache folder %s is not used, and models are built anew each time: %s (%s=/another/folder; empty "
+                "for none, without this warning).",
+                self._folder,
+                fault,
+                VARIABLE,
+            )
 
     def _evict(self, room: int) -> None:
         """Make room for so many bytes, and take away what a killed process was writing."""
@@ -145,9 +170,13 @@ def _unpack(content: bytes) -> Entry | None:
     return Entry(header["facts"], tuple(parts))
 
 
-def _is_own(folder: Path) -> bool:
-    """Tell whether a folder is this user's, and nobody else may write into it: what is read here is believed."""
+def _find_fault(folder: Path) -> str | None:
+    """Return why what is read in a folder cannot be believed: it is another user's, or others may write into it."""
     if not hasattr(os, "getuid"):
-        return True
+        return None
     status = os.stat(folder)
-    return status.st_uid == os.getuid() and not status.st_mode & 0o022
+    if status.st_uid != os.getuid():
+        return f"it belongs to another user (number {status.st_uid}). Name one of your own"
+    if status.st_mode & 0o022:
+        return f"others may write into it. Take that from them (chmod go-w {shlex.quote(str(folder))}), or name another"
+    return None

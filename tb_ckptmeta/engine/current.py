@@ -6,16 +6,26 @@ import functools
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import platform
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tb_ckptmeta
-from tb_ckptmeta.core.dependencies import Dependencies, digest_file, digest_text
+from tb_ckptmeta.core.dependencies import (
+    Dependencies,
+    digest_environment,
+    digest_file,
+    digest_names,
+    digest_text,
+    find_kind,
+)
 from tb_ckptmeta.engine.checkpoint_file import stamp
 from tb_ckptmeta.engine.process import make_environment
 
@@ -25,28 +35,35 @@ _PREFIXES = ("TF_", "KERAS_", "XLA_", "PYTHON")
 # A file that changed within the clock's tick may change again without showing it (as in Git's index).
 _RACY_NS = 2_000_000_000
 
+# File systems of object stores may leave a folder's times as they are for ever.
+_BELIEVED_SECONDS = 60.0
+
 Stat = tuple[int, int, int, int]
 
 
+@dataclass(frozen=True)
+class _Known:
+    """The digest that something had with these times, size and place, and when it was taken."""
+
+    status: Stat
+    digest: str
+    taken: float
+
+
 class Digests:
-    """The digests of files as they are now; a file is read again when its times, size or place have changed."""
+    """The digests of files and folders as they are now; read again when their times, size or place have changed."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Stat, str]] = {}
+        self._files: dict[str, _Known] = {}
+        self._folders: dict[str, _Known] = {}
 
     def get(self, path: str) -> str:
-        try:
-            status = os.stat(path)
-        except OSError:
-            return ""
-        now = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
-        known = self._known.get(path)
-        if known is not None and known[0] == now:
-            return known[1]
-        digest = digest_file(path)
-        if time.time_ns() - max(now[:2]) > _RACY_NS:
-            self._known[path] = (now, digest)
-        return digest
+        """Return the digest of a file's content."""
+        return _look(path, digest_file, self._files, math.inf)
+
+    def get_names(self, folder: str) -> str:
+        """Return the digest of a folder's names."""
+        return _look(folder, digest_names, self._folders, _BELIEVED_SECONDS)
 
     def are_current(self, read: Dependencies) -> bool:
         """Tell whether all is as it was when it was read."""
@@ -54,9 +71,33 @@ class Digests:
             return False
         if any(self.get(path) != digest for path, digest in read.files.items()):
             return False
-        # Workers get the environment of now.
-        environment = make_environment("0") if read.environment else {}
+        if any(find_kind(path) != kind for path, kind in read.kinds.items()):
+            return False
+        if any(self.get_names(path) != digest for path, digest in read.folders.items()):
+            return False
+        if not read.environment and read.whole_environment is None:
+            return True
+        environment = make_environment("0")  # workers get that of now
+        if read.whole_environment not in (None, digest_environment(environment)):
+            return False
         return all(digest_text(environment.get(n)) == digest for n, digest in read.environment.items())
+
+
+def _look(path: str, digest: Callable[[str], str], known: dict[str, _Known], believed: float) -> str:
+    """Return the digest that is known of a path as it is now, or take it, and know it for `believed` seconds."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    now = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+    found = known.get(path)
+    if found is not None and found.status == now and time.monotonic() - found.taken < believed:
+        return found.digest
+    taken = time.monotonic()
+    value = digest(path)
+    if time.time_ns() - max(now[:2]) > _RACY_NS:
+        known[path] = _Known(now, value, taken)
+    return value
 
 
 def _find_directory() -> str | None:

@@ -23,6 +23,7 @@ from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
 from tb_ckptmeta.engine.process import OnSteps, Run, run_worker
+from tb_ckptmeta.engine.turns import Turns, acquire
 
 _MOST_KEPT = 8
 
@@ -70,8 +71,7 @@ class Rebuilder:
         self._limits = limits
         self._slots = threading.BoundedSemaphore(workers)
         self._kept: OrderedDict[str, Artifacts] = OrderedDict()
-        self._ended: OrderedDict[str, tuple[float, Artifacts | CkptMetaError]] = OrderedDict()
-        self._locks: dict[str, threading.Lock] = {}
+        self._turns: Turns[Artifacts | CkptMetaError] = Turns()
         self._lock = threading.Lock()
 
     @property
@@ -95,16 +95,13 @@ class Rebuilder:
         if not source.arrays:  # then the names matter to the comparison alone, which is the caller's
             source = replace(source, renames=())
         key = make_key([vars(source.spec), {**vars(source), "spec": None}])
-        with self._lock:
-            lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
+        with self._turns.take(key, cancelled) as turn:
             # What came of it while we waited is ours as well: a builder that hangs must not do so for each who asks.
-            ended = self._ended.get(key)
-            if ended is not None and ended[0] > asked:
-                if isinstance(ended[1], CkptMetaError):
-                    raise ended[1]
-                if self._digests.are_current(ended[1].dependencies):  # not edited since it began
-                    return ended[1]
+            ended = turn.find_outcome(asked)
+            if isinstance(ended, CkptMetaError):
+                raise ended
+            if ended is not None and self._digests.are_current(ended.dependencies):  # not edited since it began
+                return ended
             found = None if fresh else self._find(key)
             if found is not None:
                 return found
@@ -115,9 +112,9 @@ class Rebuilder:
                     artifacts = read_artifacts(folder, value)
             except CkptMetaError as error:
                 if error.code is not Code.CANCELLED:  # that is the end of this request alone
-                    self._ended[key] = (time.monotonic(), error)
+                    turn.end(error)
                 raise
-            self._ended[key] = (time.monotonic(), artifacts)
+            turn.end(artifacts)
             self._keep(key, artifacts)
             facts = {"dependencies": artifacts.dependencies.as_json(), "rebuilt": artifacts.rebuilt.as_json()}
             self._cache.write(KIND, key, facts, artifacts.graph)
@@ -145,8 +142,7 @@ class Rebuilder:
             self._kept[key] = artifacts
             self._kept.move_to_end(key)
             while len(self._kept) > _MOST_KEPT:
-                gone, _ = self._kept.popitem(last=False)
-                self._ended.pop(gone, None)
+                self._kept.popitem(last=False)
 
     def rebuild_once(self, source: Source) -> Rebuilt:
         """Rebuild `source` now, and keep nothing of it.
@@ -195,9 +191,7 @@ class Slot:
         self._cancelled = cancelled
 
     def __enter__(self) -> None:
-        while not self._slots.acquire(timeout=0.2):
-            if self._cancelled is not None and self._cancelled.is_set():
-                raise CkptMetaError(Code.CANCELLED, "Cancelled.")
+        acquire(self._slots, self._cancelled)
 
     def __exit__(self, *_: object) -> None:
         self._slots.release()

@@ -7,17 +7,16 @@ import importlib.util
 import os
 import random
 import sys
-import sysconfig
-import tempfile
 import time
+from collections.abc import Set
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import tb_ckptmeta
 from tb_ckptmeta.core.builder import Registration, take_registrations
 from tb_ckptmeta.core.dependencies import UNSETTLED, Dependencies, digest_file
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Spec
+from tb_ckptmeta.worker.loaded import find_file, get_loaded
 from tb_ckptmeta.worker.user_code import run_user_code
 
 if TYPE_CHECKING:
@@ -25,10 +24,8 @@ if TYPE_CHECKING:
 
 SEED = 20240229
 _started = time.time_ns()
-_before: frozenset[str] = frozenset()
 # TensorFlow imports them when they are first asked for.
 _LAZY = frozenset({"tensorflow", "keras", "tf_keras"})
-_OURS = os.path.dirname(os.path.abspath(tb_ckptmeta.__file__)) + os.sep
 
 
 def import_tensorflow(seed: int = SEED) -> Any:
@@ -43,7 +40,7 @@ def import_tensorflow(seed: int = SEED) -> Any:
             "TensorFlow is not installed beside tb_ckptmeta, and a rebuild needs it: "
             'pip install "tensorboard-plugin-ckptmeta[tensorflow]", or your own build of TensorFlow.',
         )
-    global _before, _started
+    global _started
     _started = time.time_ns()
     import tensorflow as tf
 
@@ -54,7 +51,7 @@ def import_tensorflow(seed: int = SEED) -> Any:
     random.seed(seed)
     tf.random.set_seed(seed)
     sys.modules["numpy"].random.seed(seed)
-    _before = frozenset(sys.modules)
+    get_loaded()
     return tf
 
 
@@ -94,33 +91,25 @@ def find_dependencies(spec: Spec, watch: Watch) -> Dependencies:
     """Return what user code has read: the source files it imported, and what `watch` has noticed.
 
     What was generated for this process alone (AutoGraph's modules) is no source. What TensorFlow itself had imported
-    before user code ran, and the rest of those packages, is not listed: the caller knows the installation.
+    before user code ran, and the rest of those packages, is not listed where it is installed: the caller knows the
+    installation.
     """
-    installed = {sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")}
-    # A venv may see those of the system, or of its user.
-    installed.update(p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages"))
-    known = {name.partition(".")[0] for name in _before} | sys.stdlib_module_names | _LAZY
-    libraries, temporary = tuple(f"{place}{os.sep}" for place in installed), tempfile.gettempdir() + os.sep
+    places, loaded = watch.places, get_loaded()
     files = {spec.path} if spec.path else set()
-    # To look at what a forked process shares with its parent is to copy it.
-    for name, module in [(name, module) for name, module in list(sys.modules.items()) if name not in _before]:
-        try:
-            path = getattr(module, "__file__", None)
-        except Exception:  # user code may put anything there
+    for name, module in loaded.find_newer().items():
+        path = find_file(module)
+        if path is None:
             continue
-        if not isinstance(path, str) or not path.endswith(".py"):
-            continue
-        library = name.partition(".")[0] in known and path.startswith(libraries) and ".." not in path
-        if library and not _belongs(name, spec):
-            continue  # thousands, of which no more is to be asked
-        path = os.path.abspath(path)
-        if not path.startswith((_OURS, temporary)):
+        if places.is_own(path) or (places.is_installed(path) and not _is_known(name, loaded.packages, spec)):
             files.add(path)
-    opened = {p for p, digest in watch.files.items() if digest is None} - set(sys.path)  # python311.zip is looked for
-    files |= {p for p in opened if not p.startswith((_OURS, *libraries))}
-    found = {path: _digest_settled(path) for path in sorted(files)}
+    read = {p: digest for p, digest in watch.find_digests().items() if not (p in sys.path and not os.path.isfile(p))}
     return Dependencies(
-        {**found, **{p: d for p, d in watch.files.items() if d is not None}}, watch.environment, watch.directory
+        {**{p: _digest_settled(p) for p in sorted(files - read.keys())}, **read, **loaded.digest_files()},
+        watch.environment,
+        watch.directory,
+        watch.folders,
+        {path: kind for path, kind in watch.kinds.items() if path not in read},
+        watch.whole_environment,
     )
 
 
@@ -135,9 +124,15 @@ def _digest_settled(path: str) -> str:
     return digest_file(path)
 
 
-def _belongs(name: str, spec: Spec) -> bool:
-    """Tell whether a module is of the same installed package as the SPEC."""
-    return spec.module is not None and name.partition(".")[0] == spec.module.partition(".")[0]
+def _is_known(name: str, packages: Set[str], spec: Spec) -> bool:
+    """Tell whether an installed module is of Python, or of a package that TensorFlow has imported.
+
+    They are thousands, of which no more is to be asked; unless it is the SPEC's own package.
+    """
+    package = name.partition(".")[0]
+    if spec.module is not None and package == spec.module.partition(".")[0]:
+        return False
+    return package in packages or package in _LAZY or package in sys.stdlib_module_names
 
 
 def _import_module(spec: Spec) -> ModuleType:

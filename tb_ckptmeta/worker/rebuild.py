@@ -35,7 +35,6 @@ from tb_ckptmeta.worker.keras_weights import find_loads
 from tb_ckptmeta.worker.load import find_dependencies
 from tb_ckptmeta.worker.objects import walk_objects
 from tb_ckptmeta.worker.steps import Steps
-from tb_ckptmeta.worker.tensorflow_private import watch_files
 from tb_ckptmeta.worker.trace import trace
 from tb_ckptmeta.worker.untrained import find_frozen
 from tb_ckptmeta.worker.watch import Watch
@@ -62,9 +61,9 @@ def rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, A
     Raises:
         CkptMetaError: whatever keeps from it, naming the builder.
     """
-    watch = Watch()
+    watch = Watch(str(folder))
     with name_source(job.source):
-        with watch.watching(watch_files):
+        with watch.watching():
             value = _rebuild(job, keras, folder, steps)
         return {**value, "dependencies": find_dependencies(job.source.spec, watch).as_json()}
 

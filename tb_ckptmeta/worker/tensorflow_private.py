@@ -14,7 +14,6 @@ _MODULES = {
     "resource_variable_ops": "tensorflow.python.ops.resource_variable_ops",
     "trackable_base": "tensorflow.python.trackable.base",
     "trackable_resource": "tensorflow.python.trackable.resource",
-    "file_io": "tensorflow.python.lib.io.file_io",
     "saved_model_pb2": "tensorflow.core.protobuf.saved_model_pb2",
 }
 _NAMES = (
@@ -26,7 +25,6 @@ _NAMES = (
     ("trackable_resource", "CapturableResource"),
     ("trackable_resource", "CapturableResource._create_resource"),
     ("trackable_resource", "CapturableResource._initialize"),
-    ("file_io", "FileIO._preread_check"),
     ("saved_model_pb2", "SavedModel"),
 )
 
@@ -57,7 +55,6 @@ _require_names()
 
 _rvo = importlib.import_module(_MODULES["resource_variable_ops"])
 _Trackable = importlib.import_module(_MODULES["trackable_base"]).Trackable
-_FileIO = importlib.import_module(_MODULES["file_io"]).FileIO
 _CapturableResource = importlib.import_module(_MODULES["trackable_resource"]).CapturableResource
 
 SavedModel: type[Any] = importlib.import_module(_MODULES["saved_model_pb2"]).SavedModel
@@ -158,14 +155,3 @@ def create_resource(resource: Any) -> Any:
 def initialize_resource(resource: Any) -> None:
     """Run the initialization of a table in the current graph, on its current handle."""
     resource._initialize()
-
-
-def watch_files(on_read: Callable[[str], None]) -> None:
-    """Call `on_read` with the name of each file that is read through `tf.io.gfile.GFile`, from now on."""
-    check = _FileIO._preread_check
-
-    def check_and_tell(file: Any) -> None:
-        on_read(file.name)
-        check(file)
-
-    _FileIO._preread_check = check_and_tell

@@ -23,6 +23,7 @@ from typing import NoReturn
 from tb_ckptmeta.worker.flavour import set_environment
 from tb_ckptmeta.worker.forked import Request, fork_worker
 from tb_ckptmeta.worker.guardian import guard
+from tb_ckptmeta.worker.loaded import get_loaded
 
 IDLE_SECONDS = 900.0
 """How long it waits for the next request: what it holds is memory that others might use."""
@@ -46,6 +47,7 @@ def serve(connection: socket.socket, keras: str) -> NoReturn:
         for name in _MODULES:
             importlib.import_module(f"tb_ckptmeta.worker.{name}")
         importlib.import_module("tb_ckptmeta.worker.rebuild").read_versions(keras)  # known to all that are forked
+    loaded = get_loaded()
     gc.collect()
     # What is here stays: a collection in a forked half would touch, and so copy, every page of it.
     gc.freeze()
@@ -61,7 +63,7 @@ def serve(connection: socket.socket, keras: str) -> NoReturn:
             message, fds, _, _ = socket.recv_fds(connection, MESSAGE_BYTES, 3)
         except (TimeoutError, OSError):
             break
-        if not message or len(fds) != 3 or _count_threads() > threads:
+        if not message or len(fds) != 3 or _count_threads() > threads or loaded.has_changed():
             break
         while not ahead.give(message, fds):  # something has killed it
             ahead = _Ahead(connection, keras, not_theirs=fds)

@@ -105,19 +105,41 @@ def test_cache_in_a_folder_with_files_of_others_leaves_them_alone(folder: Path) 
     assert cache.read("kind", "4" * 64) is not None
 
 
-def test_cache_in_a_folder_that_others_may_write_to_is_not_believed(folder: Path) -> None:
+def test_cache_in_a_folder_that_others_may_write_to_is_not_believed_and_says_so_once(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     cache = Cache(folder)
     cache.write("kind", KEY, {}, b"x")
-    folder.chmod(0o777)
+    assert caplog.messages == []
+    folder.chmod(0o770)
     assert cache.read("kind", KEY) is None
     cache.write("kind", "1" * 64, {}, b"x")
     assert [p.name for p in folder.iterdir()] == [f"kind-{KEY}"]
+    (message,) = caplog.messages
+    assert f"chmod go-w {folder}" in message
+    assert "TB_CKPTMETA_CACHE" in message
 
 
-def test_cache_that_cannot_be_written_is_an_empty_one(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give a folder away")
+def test_cache_in_a_folder_of_another_user_is_not_believed_and_says_so(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.mkdir(parents=True, mode=0o700)
+    os.chown(folder, 12345, -1)
+    Cache(folder).write("kind", KEY, {}, b"x")
+    assert list(folder.iterdir()) == []
+    assert "another user (number 12345)" in caplog.text
+
+
+def test_cache_that_cannot_be_written_is_an_empty_one_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = Cache(tmp_path / "file" / "cache")
     cache.write("kind", KEY, {})
+    cache.write("kind", KEY, {})
+    assert len(caplog.messages) == 1
+    assert "Not a directory" in caplog.text
     assert cache.read("kind", KEY) is None
 
 

@@ -94,3 +94,27 @@ def test_private_names_of_loading_files_are_there_and_a_moved_one_is_named() -> 
         "['keras.src.saving.saving_lib._load_state']",
         "private_api_moved True",
     ]
+
+
+READING = """
+import os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+from tb_ckptmeta.worker import watch_libraries
+from tb_ckptmeta.core.errors import CkptMetaError
+print(watch_libraries.find_moved_names())
+import h5py
+import tensorflow
+print(watch_libraries.find_moved_names())
+from tensorflow.python.lib.io import file_io
+file_io._pywrap_file_io = object()
+print(len(watch_libraries.find_moved_names()))
+try:
+    watch_libraries.require_names()
+except CkptMetaError as error:
+    print(error.code.value, "_pywrap_file_io.GetChildren" in error.message)
+"""
+
+
+def test_private_names_of_reading_files_are_there_and_a_moved_one_is_named() -> None:
+    ended = subprocess.run([sys.executable, "-c", READING], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == ["[]", "[]", "6", "private_api_moved True"]

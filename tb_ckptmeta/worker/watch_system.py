@@ -1,0 +1,87 @@
+"""Notice what user code asks the system without an audit event: what a path is, and where it is. Runs in the worker."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from tb_ckptmeta.core.dependencies import FOLDER, MISSING, name_kind
+
+
+class SystemWatch(Protocol):
+    """Who is told."""
+
+    def add_directory(self) -> None: ...
+
+    def add_kind(self, path: Any, kind: str | None = None) -> Any: ...
+
+
+@contextlib.contextmanager
+def watching_system(watch: SystemWatch) -> Iterator[None]:
+    """Tell of `os.stat` and its like, within; all of `os.path` and `pathlib` comes down to them.
+
+    Python's own import system has others, and is not heard.
+    """
+    replaced: dict[str, Callable[..., Any]] = {
+        "getcwd": _tell_directory(os.getcwd, watch),
+        "getcwdb": _tell_directory(os.getcwdb, watch),
+        "stat": _tell_kind(os.stat, watch),
+        "lstat": _tell_kind(os.lstat, watch, links=True),
+        "access": _tell_access(os.access, watch),
+    }
+    originals = {name: getattr(os, name) for name in replaced}
+    # Who looks there finds that the function takes a file descriptor, say.
+    abilities = (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks, os.supports_effective_ids)
+    for name, function in replaced.items():
+        for ability in abilities:
+            if originals[name] in ability:
+                ability.add(function)
+        setattr(os, name, function)
+    try:
+        yield
+    finally:
+        for name, function in originals.items():
+            setattr(os, name, function)
+
+
+def _tell_directory(function: Callable[[], Any], watch: SystemWatch) -> Callable[[], Any]:
+    @functools.wraps(function)
+    def tell() -> Any:
+        watch.add_directory()
+        return function()
+
+    return tell
+
+
+def _tell_kind(function: Callable[..., Any], watch: SystemWatch, *, links: bool = False) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def tell(path: Any, **options: Any) -> Any:
+        if isinstance(path, int) or options.get("dir_fd") is not None:
+            return function(path, **options)
+        try:
+            status = function(path, **options)
+        except OSError:
+            watch.add_kind(path, MISSING)
+            raise
+        if stat.S_ISLNK(status.st_mode):
+            watch.add_kind(path)
+        # To resolve a path, Python looks whether each folder above it is a link.
+        elif not links or name_kind(status.st_mode) != FOLDER:
+            watch.add_kind(path, name_kind(status.st_mode))
+        return status
+
+    return tell
+
+
+def _tell_access(function: Callable[..., Any], watch: SystemWatch) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def tell(path: Any, mode: int, **options: Any) -> Any:
+        if not isinstance(path, int) and options.get("dir_fd") is None:
+            watch.add_kind(path)
+        return function(path, mode, **options)
+
+    return tell

@@ -1,0 +1,249 @@
+"""What a module reads is noticed, whichever way it reads: it is imported again when that has changed, and only then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tb_ckptmeta.core.job import Limits
+from tb_ckptmeta.engine.cache import Cache
+from tb_ckptmeta.engine.current import Digests
+from tb_ckptmeta.engine.process import run_worker
+from tb_ckptmeta.engine.registry import Registry
+from tb_ckptmeta.engine.specs import parse_spec
+
+_MODULE = """
+import os
+from pathlib import Path
+from tb_ckptmeta import builder
+HERE = Path(__file__).parent
+with (HERE.parent / "imports.txt").open("a") as marks:
+    marks.write("x")
+{text}
+@builder("watched")
+def watched():
+    pass
+"""
+
+
+class Place:
+    """A folder with a module, whose import is counted, and data of many kinds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.here = folder / "here"
+        self.words = self.here / "words"
+        self.words.mkdir(parents=True)
+        self._cache = folder / "cache"
+        self._count = folder / "imports.txt"
+        (self.words / "one.txt").write_text("one")
+        (self.here / "table.npy").write_bytes(b"")
+        np.save(self.here / "table.npy", np.arange(4))
+        with h5py.File(self.here / "table.h5", "w") as file:
+            file["x"] = [1, 2]
+        with sqlite3.connect(self.here / "table.db") as connection:
+            connection.execute("create table x (y)")
+        connection.close()
+
+    def write(self, text: str) -> None:
+        (self.here / "watched.py").write_text(_MODULE.format(text=text))
+
+    def count(self) -> int:
+        """List the builders as a process does that has just started; return how often the module was imported."""
+        spec = parse_spec(str(self.here / "watched.py"))
+        limits = Limits(60.0, 4 << 30)
+        builders = Registry([spec], limits, run_worker, cache=Cache(self._cache), digests=Digests()).read()
+        assert builders.problems == ()
+        assert set(builders.by_name) == {"watched"}
+        return len(self._count.read_text())
+
+
+@pytest.fixture
+def place(tmp_path: Path, quick_tensorflow: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Place:
+    for name, value in quick_tensorflow.items():
+        monkeypatch.setenv(name, value)
+    return Place(tmp_path)
+
+
+def find_extension() -> Path:
+    """Return an extension module that nothing imports."""
+    return next(Path(sysconfig.get_path("stdlib"), "lib-dynload").glob("_lsprof.*"))
+
+
+def change(path: str) -> Callable[[Path], object]:
+    """Return what changes a file, in the same place and of the same size."""
+
+    def edit(here: Path) -> None:
+        with (here / path).open("r+b") as file:
+            content = file.read()
+            file.seek(len(content) - 1)
+            file.write(bytes([content[-1] ^ 1]))
+
+    return edit
+
+
+def add(path: str, text: str = "") -> Callable[[Path], object]:
+    return lambda here: (here / path).write_text(text)
+
+
+_OTHER_ANSWERS = {
+    "listdir": ("os.listdir(HERE / 'words')", add("words/two.txt")),
+    "glob": ("import glob; glob.glob(f'{HERE}/words/*.txt')", add("words/two.txt")),
+    "path_glob": ("sorted((HERE / 'words').glob('*.txt'))", add("words/two.txt")),
+    "walk": ("list(os.walk(HERE / 'words'))", add("words/two.txt")),
+    "iter_modules": ("import pkgutil; list(pkgutil.iter_modules([str(HERE / 'words')]))", add("words/two.py")),
+    "listdir_of_no_folder": (
+        "try: os.listdir(HERE / 'more')\nexcept OSError: pass",
+        lambda here: (here / "more").mkdir(),
+    ),
+    "exists": ("os.path.exists(HERE / 'option')", add("option")),
+    "isdir": ("os.path.isdir(HERE / 'option')", lambda here: (here / "option").mkdir()),
+    "lexists": ("os.path.lexists(HERE / 'option')", add("option")),
+    "access": ("os.access(HERE / 'option', os.R_OK)", add("option")),
+    "exists_no_more": ("os.path.exists(HERE / 'table.npy')", lambda here: (here / "table.npy").unlink()),
+    "open_missing": ("try: open(HERE / 'option')\nexcept OSError: pass", add("option")),
+    "import_missing": ("try: import optional\nexcept ImportError: pass", add("optional.py")),
+    "find_spec_missing": ("import importlib.util; importlib.util.find_spec('optional')", add("optional.py")),
+    "import_hidden_by_a_newer_file": ("import colorsys", add("colorsys.py")),
+    "import_hidden_by_a_package": (
+        "import words.one",
+        lambda here: ((here / "words" / "one").mkdir(), add("words/one/__init__.py")(here)),
+    ),
+    "extension": ("import _lsprof", change(find_extension().name)),
+    "dlopen": (f"import ctypes; ctypes.CDLL(str(HERE / {find_extension().name!r}))", change(find_extension().name)),
+    "h5py": ("import h5py; h5py.File(HERE / 'table.h5')['x'][()]", change("table.h5")),
+    "sqlite_uri": (
+        "import sqlite3; sqlite3.connect(f'file:{HERE}/table.db?mode=ro', uri=True)",
+        change("table.db"),
+    ),
+    "sqlite": ("import sqlite3; sqlite3.connect(HERE / 'table.db')", change("table.db")),
+    "load": ("import numpy; numpy.load(HERE / 'table.npy', mmap_mode='r')", change("table.npy")),
+    "memmap": ("import numpy; numpy.memmap(HERE / 'table.npy', 'u1')", change("table.npy")),
+    "os_open": ("os.close(os.open(HERE / 'table.npy', os.O_RDONLY))", change("table.npy")),
+}
+
+
+@pytest.mark.parametrize("case", _OTHER_ANSWERS)
+def test_module_whose_question_has_another_answer_is_imported_again(place: Place, case: str) -> None:
+    text, edit = _OTHER_ANSWERS[case]
+    place.write(text)
+    (place.words / "one.py").write_text("")
+    shutil.copy(find_extension(), place.here)
+    assert [place.count(), place.count()] == [1, 1]
+    edit(place.here)
+    assert [place.count(), place.count()] == [2, 2]
+
+
+_ENVIRONMENTS = {
+    "dict": "dict(os.environ)",
+    "copy": "os.environ.copy()",
+    "iteration": "[n for n in os.environ if n.startswith('WATCHED')]",
+    "bytes": "dict(os.environb)",
+}
+
+
+@pytest.mark.parametrize("case", _ENVIRONMENTS)
+def test_module_that_goes_through_the_environment_is_imported_again_when_a_variable_comes(
+    place: Place, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(_ENVIRONMENTS[case])
+    assert place.count() == 1
+    monkeypatch.setenv("SHLVL", "7")
+    monkeypatch.setenv("TERM", "vt52")
+    assert place.count() == 1
+    monkeypatch.setenv("WATCHED_NEW", "x")
+    assert place.count() == 2
+
+
+def test_module_that_shows_progress_is_not_imported_again_in_another_environment(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tqdm")
+    monkeypatch.setenv("WATCHED", "old")
+    place.write("import tqdm")
+    assert place.count() == 1
+    monkeypatch.setenv("WATCHED", "new")
+    monkeypatch.setenv("WATCHED_NEW", "x")
+    assert place.count() == 1
+
+
+@pytest.mark.parametrize("read", ["os.environ.get('WATCHED')", "'WATCHED' in os.environ", "os.getenvb(b'WATCHED')"])
+def test_module_that_reads_one_variable_is_imported_again_for_that_one_alone(
+    place: Place, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(read)
+    assert place.count() == 1
+    monkeypatch.setenv("WATCHED_NEW", "x")
+    assert place.count() == 1
+    monkeypatch.setenv("WATCHED", "x")
+    assert place.count() == 2
+
+
+def test_module_that_reads_what_tensorflow_has_set_is_not_imported_again(place: Place) -> None:
+    stub = Path(os.environ["PYTHONPATH"], "tensorflow.py").read_text()
+    (place.here.parent / "stub").mkdir()
+    (place.here.parent / "stub" / "tensorflow.py").write_text(f"import os\nos.environ['WATCHED_TF'] = '1'\n{stub}")
+    os.environ["PYTHONPATH"] = str(place.here.parent / "stub")  # taken back by the fixture
+    place.write("assert os.environ['WATCHED_TF'] == '1'")
+    assert [place.count(), place.count()] == [1, 1]
+
+
+def test_module_is_not_imported_again_for_what_it_does_not_read(place: Place) -> None:
+    place.write("os.path.exists(HERE / 'option'); os.listdir(HERE / 'words'); import words.one")
+    (place.words / "one.py").write_text("")
+    assert place.count() == 1
+    (place.words / "__pycache__").mkdir()
+    (place.here / "runs").mkdir()
+    (place.here / "other.py").write_text("")
+    (place.here / "table.npy").write_text("")
+    assert place.count() == 1
+
+
+def test_module_that_looks_for_the_source_of_python_itself_may_be_listed_elsewhere(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("import inspect, os.path; inspect.getsourcefile(os.path.exists); os.path.exists('http://localhost/x')")
+    assert place.count() == 1
+    monkeypatch.chdir(place.words)
+    assert place.count() == 1
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="there is no /dev/shm")
+def test_module_that_reads_a_file_in_shared_memory_is_imported_again(place: Place) -> None:
+    shared = Path("/dev/shm", f"ckptmeta-test-{os.getpid()}.txt")
+    shared.write_text("one")
+    try:
+        place.write(f"Path({str(shared)!r}).read_text()\nPath('/dev/null').read_text(); os.urandom(1)")
+        assert [place.count(), place.count()] == [1, 1]
+        shared.write_text("two")
+        assert place.count() == 2
+    finally:
+        shared.unlink()
+
+
+def test_module_that_touches_what_it_reads_or_writes_it_first_is_not_imported_again(place: Place) -> None:
+    place.write(
+        "(HERE / 'words/one.txt').read_text(); (HERE / 'words/one.txt').touch()\n"
+        "(HERE / 'made.txt').write_text('made'); (HERE / 'made.txt').read_text()"
+    )
+    assert [place.count(), place.count()] == [1, 1]
+    (place.here / "made.txt").write_text("edit")
+    assert place.count() == 2
+    assert (place.here / "made.txt").read_text() == "made"
+    assert place.count() == 2
+
+
+def test_module_that_changes_what_it_has_read_is_imported_again_until_it_leaves_it(place: Place) -> None:
+    place.write("""
+text = (HERE / "words/one.txt").read_text()
+if len(text) < 5:
+    (HERE / "words/one.txt").write_text(text + "x")
+""")
+    assert [place.count() for _ in range(4)] == [1, 2, 3, 3]
