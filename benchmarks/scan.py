@@ -14,8 +14,9 @@ from benchmarks.board import start_board
 from benchmarks.machine import make_environment
 from benchmarks.table import as_milliseconds, as_ratio, print_table, take_turns
 from tb_ckptmeta.core.job import BuilderDescription, Limits, Spec
+from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder
-from tb_ckptmeta.engine.scan import Logdir, Scanner
+from tb_ckptmeta.engine.scan import Scanner
 from tb_ckptmeta.engine.workspace import Workspace
 
 RUNS, QUICK_RUNS = 1000, 20

@@ -11,7 +11,7 @@ from tb_ckptmeta.core.checkpoint import Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.checkpoint_file import is_folder
 from tb_ckptmeta.engine.inspect import CORRUPT
-from tb_ckptmeta.engine.scan import UNREADABLE
+from tb_ckptmeta.engine.recognise import UNREADABLE
 
 
 def scan_logdir(options: argparse.Namespace) -> int:

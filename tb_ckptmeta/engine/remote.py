@@ -14,7 +14,6 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -41,21 +40,6 @@ class Entry(NamedTuple):
     size: int
     modified: float
     mark: str
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What was asked of remote file systems: `listings` of folders, `infos` of single files, `reads`, their `bytes`."""
-
-    listings: int = 0
-    infos: int = 0
-    reads: int = 0
-    bytes: int = 0
-
-
-def count_traffic() -> Traffic:
-    """Return what this process has asked for so far."""
-    return _meter.traffic
 
 
 def is_remote(path: str) -> bool:
@@ -93,7 +77,6 @@ def list_folder(url: str) -> list[Entry]:
         CkptMetaError: CHECKPOINT_UNREADABLE without the driver.
     """
     system, path = _resolve(url)
-    _meter.add(listings=1)
     with _os_errors():
         rows = system.ls(path, detail=True)
     if len(rows) == 1 and rows[0]["type"] == "file" and rows[0]["name"].strip("/") == path.strip("/"):
@@ -119,7 +102,6 @@ def find_entry(url: str) -> Entry | None:
         OSError, CkptMetaError: as `list_folder`.
     """
     system, path = _resolve(url)
-    _meter.add(infos=1)
     try:
         with _os_errors():
             return _make_entry(path.rpartition("/")[2], system.info(path))
@@ -151,7 +133,6 @@ def read_range(url: str, start: int, end: int) -> bytes:
     system, path = _resolve(url)
     with _os_errors():
         data = bytes(system.cat_file(path, start=start, end=end))
-    _meter.add(reads=1, bytes=len(data))
     return data[: end - start]
 
 
@@ -201,25 +182,9 @@ class RemoteFile(io.RawIOBase):
         system, path = _resolve(self._url)
         starts, ends = [s for s, _ in ranges], [s + n for s, n in ranges]
         with _os_errors():
-            parts = [bytes(p) for p in system.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")]
-        _meter.add(reads=len(parts), bytes=sum(map(len, parts)))
-        return parts
+            return [bytes(p) for p in system.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")]
 
 
-@dataclass
-class _Meter:
-    traffic: Traffic = Traffic()
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, *, listings: int = 0, infos: int = 0, reads: int = 0, bytes: int = 0) -> None:
-        with self._lock:
-            t = self.traffic
-            self.traffic = replace(
-                t, listings=t.listings + listings, infos=t.infos + infos, reads=t.reads + reads, bytes=t.bytes + bytes
-            )
-
-
-_meter = _Meter()
 _systems: dict[tuple[str, str], Any] = {}
 _systems_lock = threading.Lock()
 
