@@ -15,9 +15,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.engine.endpoint import Endpoint
 
 _URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://(?P<authority>[^/]*)", re.DOTALL)
 _LOCAL = ("file", "local")
@@ -76,9 +79,9 @@ def list_folder(url: str) -> list[Entry]:
         OSError: FileNotFoundError where there is nothing, NotADirectoryError for a file.
         CkptMetaError: CHECKPOINT_UNREADABLE without the driver.
     """
-    system, path = _resolve(url)
+    endpoint, path = _resolve(url)
     with _os_errors():
-        rows = system.ls(path, detail=True)
+        rows = endpoint.ask("ls", path, detail=True)
     if len(rows) == 1 and rows[0]["type"] == "file" and rows[0]["name"].strip("/") == path.strip("/"):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), url)
     base = path.strip("/")
@@ -101,10 +104,10 @@ def find_entry(url: str) -> Entry | None:
     Raises:
         OSError, CkptMetaError: as `list_folder`.
     """
-    system, path = _resolve(url)
+    endpoint, path = _resolve(url)
     try:
         with _os_errors():
-            return _make_entry(path.rpartition("/")[2], system.info(path))
+            return _make_entry(path.rpartition("/")[2], endpoint.ask("info", path))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -130,9 +133,9 @@ def read_range(url: str, start: int, end: int) -> bytes:
     """
     if end <= start:
         return b""
-    system, path = _resolve(url)
+    endpoint, path = _resolve(url)
     with _os_errors():
-        data = bytes(system.cat_file(path, start=start, end=end))
+        data = bytes(endpoint.ask("cat_file", path, start=start, end=end))
     return data[: end - start]
 
 
@@ -179,17 +182,19 @@ class RemoteFile(io.RawIOBase):
 
     def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read several ranges, given by offset and length, at a time where the driver can."""
-        system, path = _resolve(self._url)
+        endpoint, path = _resolve(self._url)
         starts, ends = [s for s, _ in ranges], [s + n for s, n in ranges]
         with _os_errors():
-            return [bytes(p) for p in system.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")]
+            parts = endpoint.system.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")
+            return [bytes(part) for part in parts]
 
 
-_systems: dict[tuple[str, str], Any] = {}
-_systems_lock = threading.Lock()
+_endpoints: dict[tuple[str, str], Endpoint] = {}
+_opening: dict[tuple[str, str], threading.Lock] = {}
+_endpoints_lock = threading.Lock()
 
 
-def _resolve(url: str) -> tuple[Any, str]:
+def _resolve(url: str) -> tuple[Endpoint, str]:
     """Return the file system of a URL, and what that calls its path.
 
     Only the scheme and what stands before the first slash choose it: behind it are names out of a logdir, which is not
@@ -200,14 +205,16 @@ def _resolve(url: str) -> tuple[Any, str]:
     if "::" in match["authority"]:
         raise OSError(errno.EINVAL, "chained URLs (::) are not supported")
     key = (match["scheme"].lower(), match["authority"])
-    with _systems_lock:
-        system = _systems.get(key)
-        if system is None:
-            system = _systems[key] = _open(*key)
-    return system, system._strip_protocol(url)
+    with _endpoints_lock:
+        opening = _opening.setdefault(key, threading.Lock())
+    with opening:  # one's own: some drivers look for credentials in the network
+        endpoint = _endpoints.get(key)
+        if endpoint is None:
+            endpoint = _endpoints[key] = _open(*key)
+    return endpoint, endpoint.system._strip_protocol(url)
 
 
-def _open(scheme: str, authority: str) -> Any:
+def _open(scheme: str, authority: str) -> Endpoint:
     shown = f"{scheme}://{authority}"
     try:
         fsspec = importlib.import_module("fsspec")
@@ -232,7 +239,9 @@ def _open(scheme: str, authority: str) -> Any:
     cache = getattr(system, "dircache", None)
     if cache is not None:
         cache.use_listings_cache = False
-    return system
+    from tb_ckptmeta.engine.endpoint import Endpoint  # which imports asyncio, as fsspec does
+
+    return Endpoint(system, scheme, fsspec.config.apply_config(kind, {}))
 
 
 def _make_entry(name: str, row: Mapping[str, Any]) -> Entry | None:
