@@ -408,18 +408,22 @@ class Workspace:
         chosen = settle_format(choice.checkpoint, format)
         refuse_export(choice.source)
         contents = self._inspector.read(choice.checkpoint)
-        make = export if choice.checkpoint.listed is None else export_remote
-        return make(
+        make = functools.partial(
+            export,
             self._rebuilder,
-            choice.checkpoint,
-            contents,
-            make_source(choice, contents),
-            chosen,
-            folder,
+            contents=contents,
+            source=make_source(choice, contents),
+            format=chosen,
+            folder=folder,
             allow_partial=allow_partial,
             check=check,
-            on_steps=on_steps,
             cancelled=cancelled,
+        )
+        checkpoint = choice.checkpoint
+        if checkpoint.listed is None:
+            return make(checkpoint, on_steps=on_steps)
+        return export_remote(
+            make, checkpoint, contents, chosen, folder, check=check, on_steps=on_steps, cancelled=cancelled
         )
 
     def export_to(
