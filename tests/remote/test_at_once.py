@@ -99,7 +99,7 @@ def test_copy_of_a_checkpoint_that_is_written_meanwhile_is_refused_or_whole(
     ended = threading.Event()
 
     def write() -> None:
-        for number in range(1, 40):
+        for number in range(1, 25):
             for ending in (".index", ".data-00000-of-00001"):
                 s3.client.put_object(Bucket=url.removeprefix("s3://"), Key=f"ckpt{ending}", Body=write_body(number))
         ended.set()

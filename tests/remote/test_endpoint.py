@@ -21,9 +21,9 @@ CODE = """
 import json, sys
 from tb_ckptmeta.engine import endpoint, remote
 
-endpoint.SECONDS = 0.5
+endpoint.SECONDS = float(sys.argv[1])
 said = []
-for url in sys.argv[1:]:
+for url in sys.argv[2:]:
     try:
         said.append([entry.name for entry in remote.list_folder(url)])
     except FileNotFoundError:
@@ -34,10 +34,10 @@ print(json.dumps(said))
 """
 
 
-def ask(environment: dict[str, str], *urls: str) -> list[Any]:
-    """List URLs, one after the other, in a process whose patience is half a second."""
+def ask(environment: dict[str, str], *urls: str, patience: float = 0.4) -> list[Any]:
+    """List URLs, one after the other, in a process that waits so many seconds for the first answer, and then again."""
     given = {**environment, "PATH": "", "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", CODE, *urls]
+    command = [sys.executable, "-c", CODE, str(patience), *urls]
     done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=60.0, check=False)
     assert done.returncode == 0, done.stderr
     said: list[Any] = json.loads(done.stdout.splitlines()[-1])
@@ -76,21 +76,21 @@ def closed() -> int:
 def test_endpoint_that_is_silent_is_named(silent: int) -> None:
     (said,) = ask(lead_to(silent), "s3://bucket/runs")
     assert said == (
-        f"TimeoutError: http://127.0.0.1:{silent} has not answered for 1 s. "
+        f"TimeoutError: http://127.0.0.1:{silent} has not answered for 0.8 s. "
         "See whether it is up, and whether this is its address"
     )
 
 
 def test_endpoint_that_refuses_is_named_with_the_reason(closed: int) -> None:
     (said,) = ask(lead_to(closed), "s3://bucket/runs")
-    assert f"http://127.0.0.1:{closed} has not answered for 1 s (Connection refused)" in said
+    assert f"http://127.0.0.1:{closed} has not answered for 0.8 s (Connection refused)" in said
 
 
 def test_driver_that_asks_of_another_endpoint_is_bounded_too(closed: int) -> None:
     pytest.importorskip("gcsfs")
     environment = lead_to(closed, STORAGE_EMULATOR_HOST=f"http://127.0.0.1:{closed}", NO_GCE_CHECK="true")
     (said,) = ask({**environment, "FSSPEC_GCS_TOKEN": "anon"}, "gs://bucket/runs")
-    assert f"http://127.0.0.1:{closed} has not answered for 1 s (Connection refused)" in said
+    assert f"http://127.0.0.1:{closed} has not answered for 0.8 s (Connection refused)" in said
 
 
 @contextmanager
@@ -137,15 +137,15 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 
 def test_first_listing_that_takes_long_is_waited_for_where_little_is_answered(small: S3) -> None:
-    with slowed(small, lambda number: 2.0 if number == 0 else 0.0) as port:
-        assert ask(lead_to(port), "s3://one/runs") == [["a"]]
+    with slowed(small, lambda number: 2.5 if number == 0 else 0.0) as port:
+        assert ask(lead_to(port), "s3://one/runs", patience=1.0) == [["a"]]
 
 
 @pytest.mark.parametrize(("first", "said"), [("s3://one/runs", ["a"]), ("s3://one/none", "nothing")])
 def test_endpoint_that_has_answered_once_has_the_drivers_patience(small: S3, first: str, said: object) -> None:
     answers = 1 if said == ["a"] else 2  # whether a file has the name of a folder that there is not, s3fs asks, too
-    with slowed(small, lambda number: 2.0 if number >= answers else 0.0) as port:
-        assert ask(lead_to(port), first, "s3://one/runs") == [said, ["a"]]
+    with slowed(small, lambda number: 2.5 if number >= answers else 0.0) as port:
+        assert ask(lead_to(port), first, "s3://one/runs", patience=1.0) == [said, ["a"]]
 
 
 @pytest.mark.parametrize(
@@ -153,5 +153,5 @@ def test_endpoint_that_has_answered_once_has_the_drivers_patience(small: S3, fir
     [{"AWS_MAX_ATTEMPTS": "1"}, {"FSSPEC_S3": '{"config_kwargs": {"read_timeout": 9}}'}],
 )
 def test_patience_that_somebody_has_set_is_the_drivers(small: S3, patience: dict[str, str]) -> None:
-    with slowed(small, lambda _: 2.0) as port:
+    with slowed(small, lambda _: 1.3) as port:
         assert ask(lead_to(port, **patience), "s3://one/runs") == [["a"]]
