@@ -23,8 +23,8 @@ from benchmarks.verdict_size import write_stacks
 from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.inspect import Inspector
-from tb_ckptmeta.engine.remote import count_traffic
-from tb_ckptmeta.engine.scan import Logdir, scan_logdirs
+from tb_ckptmeta.engine.listing import Logdir
+from tb_ckptmeta.engine.scan import Scanner
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
 HERE = Path(__file__).parent
@@ -39,8 +39,11 @@ TIMES, QUICK_TIMES = 9, 1
 class Server:
     log: Path
 
+    def read_log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
     def count_requests(self) -> int:
-        return len(self.log.read_text().splitlines())
+        return len(self.read_log())
 
 
 def run(*, quick: bool = False) -> None:
@@ -92,7 +95,7 @@ def _measure_listing(server: Server, runs: int, times: int) -> None:
     system = s3fs.S3FileSystem(use_listings_cache=False)
 
     def scan() -> int:
-        return len(scan_logdirs([Logdir("", "s3://many")]).checkpoints)
+        return len(Scanner([Logdir("", "s3://many")]).scan().checkpoints)
 
     def walk() -> int:
         return sum(len(files) for _, _, files in system.walk("many", detail=True)) // 2
@@ -123,9 +126,11 @@ def _measure_verdicts(server: Server, prefixes: list[Path], times: int) -> None:
             _verify(workspace, path, choice)  # starts what stays warm
         fetched, requests = {}, {}
         for path, choice in choices.items():
-            before, asked = count_traffic().bytes, server.count_requests()
+            asked = server.count_requests()
             Inspector().read(choice.checkpoint)
-            fetched[path], requests[path] = count_traffic().bytes - before, server.count_requests() - asked
+            answers = server.read_log()[asked:]
+            requests[path] = len(answers)
+            fetched[path] = sum(a["bytes"] for a in answers if "list-type" not in a["query"])
         read = take_turns(
             {str(p): _timed(lambda c=c: Inspector().read(c.checkpoint)) for p, c in choices.items()}, times
         )

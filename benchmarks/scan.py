@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -13,9 +12,11 @@ from pathlib import Path
 from benchmarks.board import start_board
 from benchmarks.machine import make_environment
 from benchmarks.table import as_milliseconds, as_ratio, print_table, take_turns
+from tb_ckptmeta.core.checkpoint_json import encode_checkpoints
 from tb_ckptmeta.core.job import BuilderDescription, Limits, Spec
+from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder
-from tb_ckptmeta.engine.scan import Logdir, Scanner
+from tb_ckptmeta.engine.scan import Scanner
 from tb_ckptmeta.engine.workspace import Workspace
 
 RUNS, QUICK_RUNS = 1000, 20
@@ -64,13 +65,11 @@ def _measure(tree: Path, runs: int, times: int) -> None:
     measured = take_turns(
         {
             "find": lambda: _find(tree, count),
-            "a first scan": _timed(lambda: Scanner(logdirs).scan()),
+            "a first scan": _timed(lambda: _scan_first(logdirs)),
             "a rescan, nothing changed": _timed(scanner.scan),
-            "a first scan, paired with four builders": _timed(
-                lambda: _make_workspace(logdirs).list_checkpoints(builders)
-            ),
+            "a first scan, paired with four builders": _timed(lambda: _list_first(logdirs, builders)),
             "a rescan, paired": _timed(lambda: workspace.list_checkpoints(builders)),
-            "their JSON": _timed(lambda: json.dumps([c.as_json() for c in listed])),
+            "their JSON": _timed(lambda: encode_checkpoints(listed)),
         },
         times,
     )
@@ -105,6 +104,17 @@ def _print(title: str, measured: dict[str, float]) -> None:
         ["", "time", "ratio"],
         [[what, as_milliseconds(seconds), as_ratio(seconds / found)] for what, seconds in measured.items()],
     )
+
+
+def _scan_first(logdirs: list[Logdir]) -> object:
+    """Scan with a new scanner, and return that, too: it is kept, for the next scan."""
+    scanner = Scanner(logdirs)
+    return scanner, scanner.scan()
+
+
+def _list_first(logdirs: list[Logdir], builders: Builders) -> object:
+    workspace = _make_workspace(logdirs)
+    return workspace, workspace.list_checkpoints(builders)
 
 
 def _timed(work: Callable[[], object]) -> Callable[[], float]:

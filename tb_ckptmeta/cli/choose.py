@@ -16,8 +16,9 @@ from tb_ckptmeta.engine.checkpoint_file import is_folder
 from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.pair import pair_bare
 from tb_ckptmeta.engine.process import OnSteps
+from tb_ckptmeta.engine.records import read_records
 from tb_ckptmeta.engine.registry import Builders
-from tb_ckptmeta.engine.scan import find_by_prefix, read_records
+from tb_ckptmeta.engine.scan import find_by_prefix
 from tb_ckptmeta.engine.solve import Solution
 from tb_ckptmeta.engine.workspace import Workspace
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -58,6 +60,9 @@ _COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0 agrees, 1 disagrees, 2 wrong usage, 3 could not be done."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        # At its end, Python would look through all that was ever made for what is garbage.
+        atexit.register(gc.freeze)
     if not given or given[0] in ("-h", "--help"):
         print(arguments.describe_usage(), file=sys.stdout if given else sys.stderr)
         return AGREES if given else WRONG_USAGE

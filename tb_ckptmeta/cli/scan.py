@@ -8,10 +8,12 @@ import sys
 from tb_ckptmeta.cli.output import clean, describe_bytes, print_error, print_json_rows, print_table
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
 from tb_ckptmeta.core.checkpoint import Pairing
+from tb_ckptmeta.core.checkpoint_json import encode_checkpoints
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.checkpoint_file import is_folder
+from tb_ckptmeta.engine.collection import collection_paused
 from tb_ckptmeta.engine.inspect import CORRUPT
-from tb_ckptmeta.engine.scan import UNREADABLE
+from tb_ckptmeta.engine.recognise import UNREADABLE
 
 
 def scan_logdir(options: argparse.Namespace) -> int:
@@ -20,9 +22,10 @@ def scan_logdir(options: argparse.Namespace) -> int:
         raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {options.logdir}.")
     workspace = make_workspace(options, [options.logdir])
     workspace.registry.read(patience=0.0)  # TensorFlow is imported while the folders are listed
-    workspace.scan()
-    builders = read_builders(workspace)
-    checkpoints = workspace.list_checkpoints(builders, max_age=60.0)
+    with collection_paused():  # all that is made is kept to the end, which is near
+        workspace.scan()
+        builders = read_builders(workspace)
+        checkpoints = workspace.list_checkpoints(builders, max_age=60.0)
     if options.inspect:
         checkpoints = [workspace.inspect(c).with_pairing(c.pairing) for c in checkpoints]
     for problem in builders.problems:
@@ -30,7 +33,7 @@ def scan_logdir(options: argparse.Namespace) -> int:
     for text in workspace.scan(max_age=60.0).problems:
         print_error(text)
     if options.json:
-        print_json_rows("checkpoints", [c.as_json() for c in checkpoints])
+        print_json_rows("checkpoints", encode_checkpoints(checkpoints))
     elif checkpoints:
         print_table(
             ("RUN", "CHECKPOINT", "STEP", "SIZE", "FORMAT", "STATE", "BUILDER"),
@@ -53,9 +56,9 @@ def scan_logdir(options: argparse.Namespace) -> int:
     if not checkpoints:
         raise CkptMetaError(Code.NOT_FOUND, f"There is no checkpoint below {options.logdir}.")
     # An incomplete checkpoint is a fact, not a failure: it may just be being written.
-    if builders.problems or any(c.state in (UNREADABLE, CORRUPT) for c in checkpoints):
+    if builders.problems or {c.state for c in checkpoints} & {UNREADABLE, CORRUPT}:
         return 3
-    return 1 if any(c.pairing.claims and c.pairing.builder is None for c in checkpoints) else 0
+    return 1 if any(c.pairing.builder is None and c.pairing.claims for c in checkpoints) else 0
 
 
 def _describe_pairing(pairing: Pairing) -> str:

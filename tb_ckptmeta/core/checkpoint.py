@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +11,6 @@ from tb_ckptmeta.core.arguments import Scalar
 
 ROOT_RUN = "."
 """The run that is the logdir itself, as TensorBoard names it."""
-
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")  # of RFC 4648
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,9 @@ class Checkpoint:
     listed: Listed | None = None
 
     def with_pairing(self, pairing: Pairing) -> Checkpoint:
-        return fill_checkpoint({**vars(self), "pairing": pairing})
+        fields = vars(self).copy()
+        fields["pairing"] = pairing
+        return fill_checkpoint(fields)
 
     def as_json(self) -> dict[str, Any]:
         """Return the `Checkpoint` of the JSON contract."""
@@ -99,18 +98,29 @@ class Checkpoint:
         }
 
 
-def fill_checkpoint(fields: Mapping[str, Any]) -> Checkpoint:
-    """Return the checkpoint of these fields, every one of them.
+def fill_checkpoint(fields: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint of these fields, every one of them, which are its own from now on.
 
     A frozen dataclass assigns each by a call of its own, which takes longer than all else that makes a checkpoint of
     two names; a scan makes ten thousand at a time.
     """
     made = object.__new__(Checkpoint)
-    vars(made).update(fields)
+    object.__setattr__(made, "__dict__", fields)
     return made
 
 
 def make_id(pattern_path: str) -> str:
     """Return the opaque id of the checkpoint at `pattern_path` of its logdir; the same after a restart."""
-    digest = hashlib.sha256(b"checkpoint\0" + pattern_path.encode("utf-8", "surrogateescape")).digest()
-    return binascii.b2a_base64(digest[:15], newline=False).translate(_URL_SAFE).decode("ascii")
+    return begin_ids("")(pattern_path)
+
+
+def begin_ids(start: str) -> Callable[[str], str]:
+    """Return what makes the ids of checkpoints whose paths start in the same way, of the rest of each path."""
+    begun = hashlib.blake2b(b"checkpoint\0" + start.encode("utf-8", "surrogateescape"), digest_size=15)
+
+    def make(rest: str) -> str:
+        digest = begun.copy()
+        digest.update(rest.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    return make

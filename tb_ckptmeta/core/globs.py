@@ -7,8 +7,10 @@ pattern, which a translation to regular expressions does not.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+Accepts = Callable[[str], bool]
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -17,22 +19,22 @@ def matches(pattern: str, path: str) -> bool:
     `*` and `?` stay within a folder, `[ab]` and `[!ab]` are sets, and a segment that is `**`
     stands for zero or more folders (as in gitignore and pathlib).
     """
-    segments = _parse(pattern)
-    names = path.split("/")
-    if None not in segments:
-        return len(names) == len(segments) and all(
-            accepts(name) for accepts, name in zip(segments, names, strict=True) if accepts is not None
-        )
-    # How many of the path's names the segments so far can have taken.
-    taken = {0}
-    for index, segment in enumerate(segments):
-        if segment is not None:
-            taken = {count + 1 for count in taken if count < len(names) and segment(names[count])}
-        elif index == len(segments) - 1:
-            return any(count < len(names) for count in taken)
-        elif taken:
-            taken = set(range(min(taken), len(names) + 1))
-    return len(names) in taken
+    folder, slash, name = path.rpartition("/")
+    accepts = match_folder(pattern, folder if slash else None)
+    return accepts is not None and accepts(name)
+
+
+def match_folder(pattern: str, folder: str | None) -> Accepts | None:
+    """Return what tells whether a name in `folder` matches, None where none can; a `folder` of None is the top.
+
+    So that of ten thousand names in a thousand folders, only the names are matched ten thousand times.
+    """
+    *above, last = _parse(pattern)
+    if last is None:  # at the end, `**` is any name in any folder
+        above.append(None)
+    if not _match_folders(above, [] if folder is None else folder.split("/")):
+        return None
+    return last if last is not None else _accept_any
 
 
 def matches_tail(pattern: str, path: str) -> bool:
@@ -51,16 +53,34 @@ class _One(NamedTuple):
 
 
 _Segment = tuple[_Star | _One, ...]
-_Accepts = Callable[[str], bool]
+
+
+def _accept_any(_: str) -> bool:
+    return True
+
+
+def _match_folders(segments: Sequence[Accepts | None], names: Sequence[str]) -> bool:
+    if None not in segments:
+        return len(names) == len(segments) and all(
+            accepts(name) for accepts, name in zip(segments, names, strict=True) if accepts is not None
+        )
+    # How many of the names the segments so far can have taken.
+    taken = {0}
+    for segment in segments:
+        if segment is not None:
+            taken = {count + 1 for count in taken if count < len(names) and segment(names[count])}
+        elif taken:
+            taken = set(range(min(taken), len(names) + 1))
+    return len(names) in taken
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse(pattern: str) -> tuple[_Accepts | None, ...]:
+def _parse(pattern: str) -> tuple[Accepts | None, ...]:
     """Return what each of the pattern's segments accepts, None for `**`."""
     return tuple(None if text == "**" else _compile(text) for text in pattern.split("/"))
 
 
-def _compile(text: str) -> _Accepts:
+def _compile(text: str) -> Accepts:
     """Return what tells whether a name matches a segment; nearly all have no more than one `*`."""
     start, star, end = text.partition("*")
     if not any(char in text for char in "?[") and "*" not in end:

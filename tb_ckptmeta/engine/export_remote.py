@@ -7,36 +7,39 @@ import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format
-from tb_ckptmeta.core.job import Source
 from tb_ckptmeta.engine.bundle import read_contents
-from tb_ckptmeta.engine.export import Exported, export
+from tb_ckptmeta.engine.export import Exported
 from tb_ckptmeta.engine.fetch import fetch
 from tb_ckptmeta.engine.process import OnSteps, Step
-from tb_ckptmeta.engine.rebuild import Rebuilder
 
 _GRAPH_ALONE = ("metagraph", "metagraph-text")
 """The formats whose weights stay where they are."""
 
 
+class Make(Protocol):
+    """`engine.export.export` of all but the checkpoint, which is the remote one or a local copy of it."""
+
+    def __call__(self, checkpoint: Checkpoint, *, on_steps: OnSteps | None, url: str) -> Exported: ...
+
+
 def export_remote(
-    rebuilder: Rebuilder,
+    make: Make,
     checkpoint: Checkpoint,
     contents: Contents,
-    source: Source,
     format: Format,
     folder: Path,
     *,
-    allow_partial: bool = False,
-    check: bool = True,
+    check: bool,
     on_steps: OnSteps | None = None,
     cancelled: threading.Event | None = None,
 ) -> Exported:
-    """Export as `engine.export.export` does, from a local copy where anything but the graph is needed.
+    """Export by `make`, from a local copy where the export, or its check, needs anything but the graph.
 
     Raises:
         CkptMetaError: as `engine.export.export` and `engine.fetch.fetch`.
@@ -62,19 +65,7 @@ def export_remote(
             if bundled and read_contents(local.prefix).fingerprint != contents.fingerprint:
                 message = f"Checkpoint {checkpoint.name} has changed while it was read. Ask again."
                 raise CkptMetaError(Code.CHECKPOINT_MISSING, message)
-        exported = export(
-            rebuilder,
-            local,
-            contents,
-            source,
-            format,
-            folder,
-            allow_partial=allow_partial,
-            check=check,
-            on_steps=tell,
-            cancelled=cancelled,
-            url=checkpoint.prefix,
-        )
+        exported = make(local, on_steps=tell, url=checkpoint.prefix)
         keep = exported.linked  # its links lead to the copy, which lasts as long as they do: as `folder`
     finally:
         if not keep:

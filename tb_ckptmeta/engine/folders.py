@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 _MOST_ALIASES = 16
@@ -15,21 +15,23 @@ _MOST_ALIASES = 16
 _SETTLED = 2.5
 
 
-class File(NamedTuple):
-    """One file: `modified` in seconds since the epoch; `problem` says why it is not to be read, or is empty."""
-
-    size: int
-    modified: float
-    problem: str
-
-
 @dataclass
 class Folder:
-    """What a folder holds: its files by name, the names of its folders. It is not changed once it has been yielded."""
+    """What a folder holds: its files, and the names of its folders. It is not changed once it has been yielded.
+
+    `sizes`: file -> its bytes; `times`: file -> when it was modified, in seconds since the epoch; `problems`: file ->
+    why it is not to be read, its size and time being 0. Python's garbage collector passes over a dictionary of numbers;
+    it would look through an object for each file again and again while they are made.
+    """
 
     path: str
-    files: dict[str, File]
+    sizes: dict[str, int]
+    times: dict[str, float]
     folders: list[str]
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def add_unreadable(self, name: str, problem: str) -> None:
+        self.sizes[name], self.times[name], self.problems[name] = 0, 0.0, problem
 
 
 Stamp = tuple[int, ...] | None
@@ -118,7 +120,8 @@ def is_within(path: str, root: str) -> bool:
 def make_stamp(status: os.stat_result) -> Stamp:
     """Return the stamp of a file or a folder, taken before it is read."""
     # rsync and tar set the one time back, but nobody the other.
-    if max(status.st_mtime, status.st_ctime) > time.time() - _SETTLED:
+    settled = time.time() - _SETTLED
+    if status.st_mtime > settled or status.st_ctime > settled:
         return None
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
@@ -152,31 +155,35 @@ def _read(
 
 def _look_again(known: Folder, descriptor: int) -> Folder | None:
     """Return a folder whose names are known with the sizes and times of now, itself if they are the same; else None."""
-    changed: dict[str, File] = {}
+    sizes: dict[str, int] = {}
+    times: dict[str, float] = {}
+    modified = known.times
     try:
-        for name, file in known.files.items():
+        for name, size in known.sizes.items():
             # None is a link: such a folder is not remembered.
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            if status.st_size != file.size or status.st_mtime != file.modified:
-                changed[name] = File(status.st_size, status.st_mtime, "")
+            if status.st_size != size or status.st_mtime != modified[name]:
+                sizes[name], times[name] = status.st_size, status.st_mtime
     except OSError:
         return None
-    return Folder(known.path, {**known.files, **changed}, known.folders) if changed else known
+    if not times:
+        return known
+    return Folder(known.path, {**known.sizes, **sizes}, {**known.times, **times}, known.folders)
 
 
 def _list(path: str, descriptor: int, root: str, problems: list[str]) -> tuple[Folder, set[str], bool]:
     """Return a folder, which of its folders are links, and whether it holds none and could be looked at in full."""
-    files: dict[str, File] = {}
-    folder = Folder(path, files, [])
+    sizes: dict[str, int] = {}
+    times: dict[str, float] = {}
+    folder = Folder(path, sizes, times, [])
     links: set[str] = set()
     plain = True
-    new = tuple.__new__  # half of the time that `File` itself takes
     with os.scandir(descriptor) as entries:
         for entry in entries:
             try:
                 if entry.is_file(follow_symlinks=False):
-                    status = entry.stat()
-                    files[entry.name] = new(File, (status.st_size, status.st_mtime, ""))
+                    name, status = entry.name, entry.stat()
+                    sizes[name], times[name] = status.st_size, status.st_mtime
                 elif entry.is_symlink():
                     plain = False
                     _list_link(entry, folder, links, root, problems)
@@ -186,8 +193,7 @@ def _list(path: str, descriptor: int, root: str, problems: list[str]) -> tuple[F
                 plain = False  # it went while we looked, or is a link to nothing
             except OSError as error:
                 plain = False
-                problem = f"{entry.name} cannot be read: {error.strerror or error}."
-                files[entry.name] = File(0, 0.0, problem)
+                folder.add_unreadable(entry.name, f"{entry.name} cannot be read: {error.strerror or error}.")
     folder.folders.sort()
     return folder, links, plain
 
@@ -200,12 +206,11 @@ def _list_link(entry: os.DirEntry[str], folder: Folder, links: set[str], root: s
             links.add(entry.name)
         elif entry.is_file():
             status = entry.stat()
-            folder.files[entry.name] = File(status.st_size, status.st_mtime, "")
+            folder.sizes[entry.name], folder.times[entry.name] = status.st_size, status.st_mtime
     elif entry.is_dir():
         problems.append(
             f"{path} is a link that leads out of the logdir; it is not followed. "
             "Give its target as a logdir of its own (--logdir_spec)."
         )
     else:
-        problem = f"{entry.name} is a link that leads out of the logdir; it is not read."
-        folder.files[entry.name] = File(0, 0.0, problem)
+        folder.add_unreadable(entry.name, f"{entry.name} is a link that leads out of the logdir; it is not read.")

@@ -13,7 +13,8 @@ from tb_ckptmeta.engine.bundle import read_contents
 from tb_ckptmeta.engine.checkpoint_file import FindSize, find_file_size, stamp
 from tb_ckptmeta.engine.fetch import fetched
 from tb_ckptmeta.engine.keras_file import read_keras_contents
-from tb_ckptmeta.engine.scan import INCOMPLETE, UNREADABLE, check_confined
+from tb_ckptmeta.engine.recognise import INCOMPLETE, UNREADABLE
+from tb_ckptmeta.engine.scan import check_confined
 from tb_ckptmeta.engine.scan_remote import look_at
 
 COMPLETE = "complete"

@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
-from tb_ckptmeta.core.globs import matches, matches_tail
+from tb_ckptmeta.core.globs import Accepts, match_folder, matches, matches_tail
 from tb_ckptmeta.core.record import RecordedPairing
+from tb_ckptmeta.engine.collection import collection_paused
+from tb_ckptmeta.engine.listing import ScanReport
 from tb_ckptmeta.engine.registry import Builders
-from tb_ckptmeta.engine.scan import ScanReport
 
 
 def pair(checkpoint: Checkpoint, builders: Builders, records: Sequence[RecordedPairing] = ()) -> Pairing:
     """Return the pairing of a checkpoint of a logdir: as recorded beside it, else by pattern."""
-    recorded = [r for r in records if matches(r.checkpoints, checkpoint.name)]
-    if recorded:
-        return _pair_recorded(recorded, builders)
-    claims = {
-        name: pattern
-        for name, builder in builders.by_name.items()
-        for pattern in builder.description.checkpoints
-        if matches(pattern, checkpoint.pattern_path)
-    }
-    if not claims and not builders.complete:
-        return Pairing(None, {}, "the builders are still being read", ())
-    return _pair_claims(claims)
+    return _Patterns(builders).pair(checkpoint, records)
 
 
 class Pairer:
@@ -41,15 +31,55 @@ class Pairer:
         known = self._known if same else {}
         found: dict[str, tuple[Checkpoint, Sequence[RecordedPairing], Checkpoint]] = {}
         paired = []
-        for checkpoint in report.checkpoints:
-            records = report.find_records(checkpoint)
-            last = known.get(checkpoint.id)
-            if last is None or last[0] is not checkpoint or last[1] != records:
-                last = (checkpoint, records, checkpoint.with_pairing(pair(checkpoint, builders, records)))
-            found[checkpoint.id] = last
-            paired.append(last[2])
+        patterns = _Patterns(builders)
+        with collection_paused():
+            for checkpoint in report.checkpoints:
+                records = report.find_records(checkpoint)
+                last = known.get(checkpoint.id)
+                if last is None or last[0] is not checkpoint or last[1] != records:
+                    last = (checkpoint, records, checkpoint.with_pairing(patterns.pair(checkpoint, records)))
+                found[checkpoint.id] = last
+                paired.append(last[2])
         self._builders, self._known = builders, found
         return paired
+
+
+class _Patterns:
+    """The builders' patterns, matched against a run once for all checkpoints that follow one another in it."""
+
+    def __init__(self, builders: Builders) -> None:
+        self._builders = builders
+        self._folder: str | None = ""  # which no path has
+        self._left: list[tuple[str, str, Accepts]] = []
+        self._pairings: dict[tuple[tuple[str, str], ...], Pairing] = {}
+
+    def pair(self, checkpoint: Checkpoint, records: Sequence[RecordedPairing]) -> Pairing:
+        recorded = [r for r in records if matches(r.checkpoints, checkpoint.name)] if records else ()
+        if recorded:
+            return _pair_recorded(recorded, self._builders)
+        above, slash, name = checkpoint.pattern_path.rpartition("/")
+        folder = above if slash else None
+        if folder != self._folder:
+            self._enter(folder)
+        claims = tuple([(builder, pattern) for builder, pattern, accepts in self._left if accepts(name)])
+        pairing = self._pairings.get(claims)
+        if pairing is None:
+            if not claims and not self._builders.complete:
+                pairing = Pairing(None, {}, "the builders are still being read", ())
+            else:
+                pairing = _pair_claims(dict(claims))
+            self._pairings[claims] = pairing
+        return pairing
+
+    def _enter(self, folder: str | None) -> None:
+        """Keep the patterns that some name in a folder may match."""
+        self._folder = folder
+        self._left = [
+            (name, pattern, accepts)
+            for name, builder in self._builders.by_name.items()
+            for pattern in builder.description.checkpoints
+            if (accepts := match_folder(pattern, folder)) is not None
+        ]
 
 
 def pair_bare(

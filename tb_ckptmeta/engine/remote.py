@@ -14,11 +14,13 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.engine.endpoint import Endpoint
 
 _URL = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*)://(?P<authority>[^/]*)", re.DOTALL)
 _LOCAL = ("file", "local")
@@ -41,21 +43,6 @@ class Entry(NamedTuple):
     size: int
     modified: float
     mark: str
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What was asked of remote file systems: `listings` of folders, `infos` of single files, `reads`, their `bytes`."""
-
-    listings: int = 0
-    infos: int = 0
-    reads: int = 0
-    bytes: int = 0
-
-
-def count_traffic() -> Traffic:
-    """Return what this process has asked for so far."""
-    return _meter.traffic
 
 
 def is_remote(path: str) -> bool:
@@ -92,10 +79,9 @@ def list_folder(url: str) -> list[Entry]:
         OSError: FileNotFoundError where there is nothing, NotADirectoryError for a file.
         CkptMetaError: CHECKPOINT_UNREADABLE without the driver.
     """
-    system, path = _resolve(url)
-    _meter.add(listings=1)
+    endpoint, path = _resolve(url)
     with _os_errors():
-        rows = system.ls(path, detail=True)
+        rows = endpoint.ask("ls", path, detail=True)
     if len(rows) == 1 and rows[0]["type"] == "file" and rows[0]["name"].strip("/") == path.strip("/"):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), url)
     base = path.strip("/")
@@ -118,11 +104,10 @@ def find_entry(url: str) -> Entry | None:
     Raises:
         OSError, CkptMetaError: as `list_folder`.
     """
-    system, path = _resolve(url)
-    _meter.add(infos=1)
+    endpoint, path = _resolve(url)
     try:
         with _os_errors():
-            return _make_entry(path.rpartition("/")[2], system.info(path))
+            return _make_entry(path.rpartition("/")[2], endpoint.ask("info", path))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -148,10 +133,9 @@ def read_range(url: str, start: int, end: int) -> bytes:
     """
     if end <= start:
         return b""
-    system, path = _resolve(url)
+    endpoint, path = _resolve(url)
     with _os_errors():
-        data = bytes(system.cat_file(path, start=start, end=end))
-    _meter.add(reads=1, bytes=len(data))
+        data = bytes(endpoint.ask("cat_file", path, start=start, end=end))
     return data[: end - start]
 
 
@@ -198,33 +182,19 @@ class RemoteFile(io.RawIOBase):
 
     def read_many(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read several ranges, given by offset and length, at a time where the driver can."""
-        system, path = _resolve(self._url)
+        endpoint, path = _resolve(self._url)
         starts, ends = [s for s, _ in ranges], [s + n for s, n in ranges]
         with _os_errors():
-            parts = [bytes(p) for p in system.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")]
-        _meter.add(reads=len(parts), bytes=sum(map(len, parts)))
-        return parts
+            parts = endpoint.system.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")
+            return [bytes(part) for part in parts]
 
 
-@dataclass
-class _Meter:
-    traffic: Traffic = Traffic()
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, *, listings: int = 0, infos: int = 0, reads: int = 0, bytes: int = 0) -> None:
-        with self._lock:
-            t = self.traffic
-            self.traffic = replace(
-                t, listings=t.listings + listings, infos=t.infos + infos, reads=t.reads + reads, bytes=t.bytes + bytes
-            )
+_endpoints: dict[tuple[str, str], Endpoint] = {}
+_opening: dict[tuple[str, str], threading.Lock] = {}
+_endpoints_lock = threading.Lock()
 
 
-_meter = _Meter()
-_systems: dict[tuple[str, str], Any] = {}
-_systems_lock = threading.Lock()
-
-
-def _resolve(url: str) -> tuple[Any, str]:
+def _resolve(url: str) -> tuple[Endpoint, str]:
     """Return the file system of a URL, and what that calls its path.
 
     Only the scheme and what stands before the first slash choose it: behind it are names out of a logdir, which is not
@@ -235,14 +205,16 @@ def _resolve(url: str) -> tuple[Any, str]:
     if "::" in match["authority"]:
         raise OSError(errno.EINVAL, "chained URLs (::) are not supported")
     key = (match["scheme"].lower(), match["authority"])
-    with _systems_lock:
-        system = _systems.get(key)
-        if system is None:
-            system = _systems[key] = _open(*key)
-    return system, system._strip_protocol(url)
+    with _endpoints_lock:
+        opening = _opening.setdefault(key, threading.Lock())
+    with opening:  # one's own: some drivers look for credentials in the network
+        endpoint = _endpoints.get(key)
+        if endpoint is None:
+            endpoint = _endpoints[key] = _open(*key)
+    return endpoint, endpoint.system._strip_protocol(url)
 
 
-def _open(scheme: str, authority: str) -> Any:
+def _open(scheme: str, authority: str) -> Endpoint:
     shown = f"{scheme}://{authority}"
     try:
         fsspec = importlib.import_module("fsspec")
@@ -267,7 +239,9 @@ def _open(scheme: str, authority: str) -> Any:
     cache = getattr(system, "dircache", None)
     if cache is not None:
         cache.use_listings_cache = False
-    return system
+    from tb_ckptmeta.engine.endpoint import Endpoint  # which imports asyncio, as fsspec does
+
+    return Endpoint(system, scheme, fsspec.config.apply_config(kind, {}))
 
 
 def _make_entry(name: str, row: Mapping[str, Any]) -> Entry | None:

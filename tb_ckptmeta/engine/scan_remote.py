@@ -1,7 +1,6 @@
 """Find the checkpoints of a logdir that a URL names, one listing a folder. Runs in the caller's process.
 
-What `engine.scan` tells from names, sizes and times is told by its own functions; here is what an object store has
-instead of folders and links.
+`recognise` tells what each folder holds; here is what an object store has instead of folders and links.
 """
 
 from __future__ import annotations
@@ -13,20 +12,27 @@ from dataclasses import dataclass, replace
 
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Listed, make_id
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.record import FILE_NAME, MAX_BYTES, RecordedPairing, parse_record
+from tb_ckptmeta.core.record import FILE_NAME, RecordedPairing
 from tb_ckptmeta.engine.checkpoint_file import FindSize, unreadable_error
-from tb_ckptmeta.engine.folders import File, Folder
-from tb_ckptmeta.engine.remote import Entry, as_path, list_folder, read_range
-from tb_ckptmeta.engine.scan import (
-    _TEMPORARY_FOLDER,
-    Logdir,
-    ScanReport,
-    _list_folder,
+from tb_ckptmeta.engine.folders import Folder
+from tb_ckptmeta.engine.listing import Listing, Logdir, ScanReport, make_listing
+from tb_ckptmeta.engine.recognise import (
+    INDEX_SUFFIX,
+    TEMPORARY_FOLDER,
+    is_temporary,
+    recognise,
+    recognise_unfinished,
     strip_to_prefix,
 )
+from tb_ckptmeta.engine.records import read_records
+from tb_ckptmeta.engine.remote import Entry, as_path, list_folder
 
 _AT_ONCE = 16
 _MOST_DEPTH = 64
+
+
+_Record = tuple[str, tuple[RecordedPairing, ...]]
+"""A record, and the mark that its listing had."""
 
 
 @dataclass(frozen=True)
@@ -36,28 +42,46 @@ class _Found:
     url: str
     depth: int
     entries: Mapping[str, Entry]
-    records: tuple[RecordedPairing, ...] = ()
+    record: _Record | None = None
     problem: str = ""
 
 
-def scan_remote(logdir: Logdir, salt: str, report: ScanReport) -> Iterator[Checkpoint]:
-    """Yield the checkpoints below a URL, and add the records there to `report`.
+class RemoteScan:
+    """Scans one logdir, and remembers what it has found: what a listing has not marked as changed is not read again."""
 
-    Their runs and ids are made as a local folder's.
-    """
-    root = as_path(logdir.path)
-    indexed: dict[str, frozenset[str]] = {}
-    for found in _walk(root):
-        if found.problem:
-            report.problems.append(found.problem)
-        run = "/".join(p for p in (logdir.name, found.url[len(root) :].strip("/")) if p)
-        if found.records:
-            report.records[found.url] = found.records
-        indexed[found.url] = frozenset(n.removesuffix(".index") for n in found.entries if n.endswith(".index"))
-        parent, _, name = found.url.rpartition("/")
-        if name.removesuffix(_TEMPORARY_FOLDER) in indexed.get(parent, ()) and name.endswith(_TEMPORARY_FOLDER):
-            continue  # what a save in several shards has left behind
-        yield from _list(found.url, found.entries, run or ROOT_RUN, root, salt)
+    def __init__(self, logdir: Logdir, salt: str) -> None:
+        self._logdir = logdir
+        self._root = as_path(logdir.path)
+        self._salt = salt
+        self._records: dict[str, _Record] = {}
+        self._listings: dict[str, tuple[Mapping[str, Entry], Listing]] = {}
+
+    def scan(self, report: ScanReport) -> Iterable[Listing]:
+        """Return what each folder holds now; records and problems are put into the report."""
+        folders = {found.url: found for found in _walk(self._root, self._records)}
+        for found in folders.values():
+            if found.problem:
+                report.problems.append(found.problem)
+            if found.record is not None:
+                report.records[found.url] = found.record[1]
+        self._records = {url: found.record for url, found in folders.items() if found.record is not None}
+        self._listings = {url: (found.entries, self._list(found, folders)) for url, found in folders.items()}
+        return [listing for _, listing in self._listings.values()]
+
+    def _list(self, found: _Found, folders: Mapping[str, _Found]) -> Listing:
+        folder = _make_folder(found.url, found.entries)
+        known = self._listings.get(found.url)
+        temporary = is_temporary(folder)
+        if known is not None and known[0] == found.entries and not temporary:  # what that holds depends on another
+            return known[1]
+        run = self._logdir.get_run(found.url[len(self._root) :])
+        if not temporary:
+            return make_listing(_recognise(folder, found.entries, run, self._root, self._salt), run)
+        above, _, name = found.url.removesuffix(TEMPORARY_FOLDER).rpartition("/")
+        if above in folders and name + INDEX_SUFFIX in folders[above].entries:
+            return make_listing((), run)  # it was left behind
+        unfinished = recognise_unfinished(folder, run, self._root, self._salt)
+        return make_listing([_add_listed(unfinished, found.entries)], run)
 
 
 def find_remote_by_prefix(prefix: str) -> Checkpoint | None:
@@ -77,7 +101,7 @@ def find_remote_by_prefix(prefix: str) -> Checkpoint | None:
     except OSError as error:
         raise unreadable_error(folder, error) from None
     path = prefix.partition("://")[2]
-    for checkpoint in _list(folder, entries, ROOT_RUN, folder, ""):
+    for checkpoint in _recognise(_make_folder(folder, entries), entries, ROOT_RUN, folder, ""):
         if checkpoint.name == name:
             return replace(checkpoint, pattern_path=path, id=make_id(prefix))
     return None
@@ -117,38 +141,34 @@ def look_at(checkpoint: Checkpoint) -> Look:
     return Look(_mark(entries[path] for path in checkpoint.files), sizes.get)
 
 
-def read_remote_records(folder: str) -> tuple[RecordedPairing, ...]:
-    """Return what the record in a folder says, nothing where there is none.
-
-    Raises:
-        CkptMetaError: INVALID_RECORD, CHECKPOINT_UNREADABLE without the driver.
-    """
-    url = f"{folder}/{FILE_NAME}"
-    try:
-        return parse_record(read_range(url, 0, MAX_BYTES + 1), url)
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        message = f"The record {url} cannot be read: {error.strerror or error}."
-        raise CkptMetaError(Code.INVALID_RECORD, message) from error
+def _make_folder(url: str, entries: Mapping[str, Entry]) -> Folder:
+    files = [e for e in entries.values() if not e.is_folder]
+    folders = [e.name for e in entries.values() if e.is_folder]
+    return Folder(url, {e.name: e.size for e in files}, {e.name: e.modified for e in files}, folders)
 
 
-def _list(url: str, entries: Mapping[str, Entry], run: str, root: str, salt: str) -> Iterator[Checkpoint]:
-    files = {e.name: File(e.size, e.modified, "") for e in entries.values() if not e.is_folder}
-    folder = Folder(url, files, [e.name for e in entries.values() if e.is_folder])
-    for checkpoint in _list_folder(folder, run, root, salt):
-        mark = _mark(entries[path.rpartition("/")[2]] for path in checkpoint.files)
-        yield replace(checkpoint, listed=Listed(mark, f"{checkpoint.name}.meta" in files))
+def _recognise(folder: Folder, entries: Mapping[str, Entry], run: str, root: str, salt: str) -> Iterator[Checkpoint]:
+    for checkpoint in () if is_temporary(folder) else recognise(folder, run, root, salt):
+        yield _add_listed(checkpoint, entries)
+
+
+def _add_listed(checkpoint: Checkpoint, entries: Mapping[str, Entry]) -> Checkpoint:
+    mark = _mark(entries[path.rpartition("/")[2]] for path in checkpoint.files)
+    metagraph = entries.get(f"{checkpoint.name}.meta")
+    return replace(checkpoint, listed=Listed(mark, metagraph is not None and not metagraph.is_folder))
 
 
 def _mark(entries: Iterable[Entry]) -> str:
     return hashlib.sha256(repr([tuple(entry) for entry in entries]).encode("utf-8", "replace")).hexdigest()
 
 
-def _walk(root: str) -> Iterator[_Found]:
-    """Yield the folders below `root`, each before those in it, several listed at a time: it is latency that counts."""
+def _walk(root: str, records: Mapping[str, _Record]) -> Iterator[_Found]:
+    """Yield the folders below `root`, each before those in it, several listed at a time: it is latency that counts.
+
+    `records`: URL of a folder -> the record that is known of it.
+    """
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ckptmeta-list") as pool:
-        running: set[Future[_Found]] = {pool.submit(_look, root, 0)}
+        running: set[Future[_Found]] = {pool.submit(_look, root, 0, records)}
         try:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -156,7 +176,9 @@ def _walk(root: str) -> Iterator[_Found]:
                     found = future.result()
                     below = sorted(e.name for e in found.entries.values() if e.is_folder)
                     if found.depth < _MOST_DEPTH:
-                        running |= {pool.submit(_look, f"{found.url}/{name}", found.depth + 1) for name in below}
+                        running |= {
+                            pool.submit(_look, f"{found.url}/{name}", found.depth + 1, records) for name in below
+                        }
                     elif below:
                         problem = f"{found.url} lies {_MOST_DEPTH} folders deep; what is below it is not listed."
                         found = replace(found, problem=problem)
@@ -166,7 +188,7 @@ def _walk(root: str) -> Iterator[_Found]:
                 future.cancel()
 
 
-def _look(url: str, depth: int) -> _Found:
+def _look(url: str, depth: int, records: Mapping[str, _Record]) -> _Found:
     try:
         entries = {entry.name: entry for entry in list_folder(url)}
     except FileNotFoundError:
@@ -177,7 +199,12 @@ def _look(url: str, depth: int) -> _Found:
     except CkptMetaError as error:
         return _Found(url, depth, {}, problem=error.message)
     record = entries.get(FILE_NAME)
+    if record is None or record.is_folder:
+        return _Found(url, depth, entries)
+    known = records.get(url)
+    if known is not None and known[0] == record.mark:
+        return _Found(url, depth, entries, known)
     try:
-        return _Found(url, depth, entries, read_remote_records(url) if record and not record.is_folder else ())
+        return _Found(url, depth, entries, (record.mark, read_records(url)))
     except CkptMetaError as error:
         return _Found(url, depth, entries, problem=error.message)

@@ -6,7 +6,6 @@ import functools
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +24,13 @@ from tb_ckptmeta.engine.cache import Cache, find_cache_folder
 from tb_ckptmeta.engine.choice import Choice, get_paired, make_source, settle_format
 from tb_ckptmeta.engine.current import Digests
 from tb_ckptmeta.engine.inspect import Inspector
+from tb_ckptmeta.engine.listing import Logdir, ScanReport
 from tb_ckptmeta.engine.pair import Pairer, pair
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import Builders, Registry
 from tb_ckptmeta.engine.remote import as_path
-from tb_ckptmeta.engine.scan import Logdir, Scanner, ScanReport
+from tb_ckptmeta.engine.rescan import Rescanner
 from tb_ckptmeta.engine.sources import get_source
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.warm import Workers
@@ -118,10 +118,8 @@ class Workspace:
         self._rebuilder = Rebuilder(limits, workers, run=self._workers.run, cache=cache, digests=digests)
         self._cache = cache
         self._inspector = Inspector()
-        self._scanner = Scanner(self.logdirs)
+        self._scanner = Rescanner(self.logdirs)
         self._pairer = Pairer()
-        self._scan_lock = threading.Lock()
-        self._scanned: tuple[float, ScanReport] | None = None
 
     @functools.cached_property
     def _drawer(self) -> Drawer:
@@ -158,10 +156,7 @@ class Workspace:
 
     def scan(self, *, max_age: float = 0.0) -> ScanReport:
         """List the checkpoints as they are now, or were at most `max_age` seconds ago; without pairings."""
-        with self._scan_lock:
-            if self._scanned is None or time.monotonic() - self._scanned[0] > max_age:
-                self._scanned = (time.monotonic(), self._scanner.scan())
-            return self._scanned[1]
+        return self._scanner.scan(max_age)
 
     def list_checkpoints(self, builders: Builders, *, max_age: float = 0.0) -> list[Checkpoint]:
         """List the checkpoints with their pairings."""
@@ -424,18 +419,22 @@ class Workspace:
         chosen = settle_format(choice.checkpoint, format)
         refuse_export(choice.source)
         contents = self._inspector.read(choice.checkpoint)
-        make = export if choice.checkpoint.listed is None else export_remote
-        return make(
+        make = functools.partial(
+            export,
             self._rebuilder,
-            choice.checkpoint,
-            contents,
-            make_source(choice, contents),
-            chosen,
-            folder,
+            contents=contents,
+            source=make_source(choice, contents),
+            format=chosen,
+            folder=folder,
             allow_partial=allow_partial,
             check=check,
-            on_steps=on_steps,
             cancelled=cancelled,
+        )
+        checkpoint = choice.checkpoint
+        if checkpoint.listed is None:
+            return make(checkpoint, on_steps=on_steps)
+        return export_remote(
+            make, checkpoint, contents, chosen, folder, check=check, on_steps=on_steps, cancelled=cancelled
         )
 
     def export_to(

@@ -83,7 +83,12 @@ def make_app(handler: Handler, methods: tuple[str, ...], access: Access | None) 
 
 def respond_json(value: Any, status: int = 200) -> Response:
     """Answer with a JSON document."""
-    return Response(json.dumps(value, allow_nan=False), status, content_type="application/json")
+    return respond_json_text(json.dumps(value, allow_nan=False), status)
+
+
+def respond_json_text(text: str, status: int = 200) -> Response:
+    """Answer with what is JSON already."""
+    return Response(text, status, content_type="application/json")
 
 
 def respond_error(error: CkptMetaError) -> Response:

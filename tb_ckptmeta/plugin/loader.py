@@ -13,8 +13,8 @@ from tensorboard.util import tb_logging
 
 from tb_ckptmeta.core.errors import CkptMetaError
 from tb_ckptmeta.core.job import Limits, Spec
+from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.engine.remote import as_path, is_remote
-from tb_ckptmeta.engine.scan import Logdir
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS, Workspace, default_memory
 from tb_ckptmeta.plugin.access import Access

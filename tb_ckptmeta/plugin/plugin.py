@@ -14,6 +14,7 @@ from tensorboard.plugins import base_plugin
 from werkzeug.wrappers import Request, Response
 
 from tb_ckptmeta.core.checkpoint import ROOT_RUN
+from tb_ckptmeta.core.checkpoint_json import encode_checkpoints
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.engine.choice import Choice
@@ -23,7 +24,7 @@ from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.sources import find_sources
 from tb_ckptmeta.engine.workspace import Workspace
 from tb_ckptmeta.plugin.access import Access
-from tb_ckptmeta.plugin.http import App, make_app, read_json, read_query, respond_file, respond_json
+from tb_ckptmeta.plugin.http import App, make_app, read_json, read_query, respond_file, respond_json, respond_json_text
 from tb_ckptmeta.plugin.overlay import GraphsOverlay
 
 _BUNDLE = Path(__file__).with_name("static") / "index.js"
@@ -91,15 +92,15 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _serve_checkpoints(self, request: Request) -> Response:
         registry = self._workspace.registry
         checkpoints = self._workspace.list_checkpoints(registry.read(patience=0.0))
-        return respond_json(
+        others = json.dumps(
             {
                 "logdirs": [{"name": d.name, "path": d.path} for d in self._workspace.logdirs],
-                "checkpoints": [c.as_json() for c in checkpoints],
                 "problems": self._workspace.scan(max_age=60.0).problems,
                 "builders": {"state": registry.state},
                 "graphs": {"attached": not self._overlay.problem, "problem": self._overlay.problem},
             }
         )
+        return respond_json_text(f'{{"checkpoints": [{",".join(encode_checkpoints(checkpoints))}], {others[1:]}')
 
     def _serve_builders(self, request: Request) -> Response:
         registry = self._workspace.registry

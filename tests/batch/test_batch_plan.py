@@ -15,8 +15,9 @@ from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.batch_plan import Item, Task, place, plan
 from tb_ckptmeta.engine.batch_pool import choose_workers, run_pool
+from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.engine.registry import Builders
-from tb_ckptmeta.engine.scan import Logdir, scan_logdirs
+from tb_ckptmeta.engine.scan import Scanner
 
 NONE = Builders()
 
@@ -27,7 +28,7 @@ def list_checkpoints(logdir: Path, *names: str) -> list[Checkpoint]:
         (logdir / name).parent.mkdir(parents=True, exist_ok=True)
         for ending in (".index", ".data-00000-of-00001"):
             (logdir / f"{name}{ending}").write_text("x")
-    return scan_logdirs([Logdir("", str(logdir))]).checkpoints
+    return Scanner([Logdir("", str(logdir))]).scan().checkpoints
 
 
 def pair_all(checkpoints: list[Checkpoint], *builders: str | None) -> list[Checkpoint]:

@@ -14,7 +14,7 @@ import pytest
 from tb_ckptmeta import record
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits
-from tb_ckptmeta.engine.scan import Logdir
+from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.engine.specs import parse_specs
 from tb_ckptmeta.engine.workspace import Workspace
 

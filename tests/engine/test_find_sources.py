@@ -11,7 +11,8 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine import keras_source
 from tb_ckptmeta.engine.keras_source import read_configuration
-from tb_ckptmeta.engine.scan import Logdir, scan_logdirs
+from tb_ckptmeta.engine.listing import Logdir
+from tb_ckptmeta.engine.scan import Scanner
 from tb_ckptmeta.engine.sources import find_shown_source, find_sources, get_source
 
 
@@ -30,7 +31,7 @@ def write(*paths: Path) -> None:
 
 
 def get_one(logdir: Path) -> Checkpoint:
-    (checkpoint,) = scan_logdirs([Logdir("", str(logdir))]).checkpoints
+    (checkpoint,) = Scanner([Logdir("", str(logdir))]).scan().checkpoints
     return checkpoint
 
 

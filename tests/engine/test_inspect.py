@@ -17,7 +17,8 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.legacy import find_keras
 from tb_ckptmeta.engine import inspect as inspect_module
 from tb_ckptmeta.engine.inspect import Inspector
-from tb_ckptmeta.engine.scan import Logdir, scan_logdirs
+from tb_ckptmeta.engine.listing import Logdir
+from tb_ckptmeta.engine.scan import Scanner
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def runs(demo_runs: Path, tmp_path: Path) -> Path:
 
 
 def scan(runs: Path) -> dict[str, Checkpoint]:
-    return {c.run: c for c in scan_logdirs([Logdir("", str(runs))]).checkpoints}
+    return {c.run: c for c in Scanner([Logdir("", str(runs))]).scan().checkpoints}
 
 
 @pytest.fixture

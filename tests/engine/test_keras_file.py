@@ -18,7 +18,8 @@ from tb_ckptmeta.core.job import Limits
 from tb_ckptmeta.core.legacy import find_keras
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.keras_file import read_keras_contents
-from tb_ckptmeta.engine.scan import Logdir, scan_logdirs
+from tb_ckptmeta.engine.listing import Logdir
+from tb_ckptmeta.engine.scan import Scanner
 
 h5py = pytest.importorskip("h5py")
 
@@ -234,7 +235,7 @@ def test_read_beyond_its_limits_is_ended_and_told(write: Callable[..., str]) -> 
 
 
 def scan_one(path: str) -> Checkpoint:
-    (found,) = scan_logdirs([Logdir("", str(Path(path).parent))]).checkpoints
+    (found,) = Scanner([Logdir("", str(Path(path).parent))]).scan().checkpoints
     return found
 
 

@@ -12,9 +12,9 @@ from tb_ckptmeta.core.arguments import Parameter
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.job import BuilderDescription, Spec
 from tb_ckptmeta.core.record import RecordedPairing
+from tb_ckptmeta.engine.listing import ScanReport
 from tb_ckptmeta.engine.pair import Pairer, pair, pair_bare
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder
-from tb_ckptmeta.engine.scan import ScanReport
 
 SPEC = Spec("my_builders.py", "/home/me/my_builders.py", None, "/home/me")
 
@@ -215,6 +215,15 @@ def test_pairer_gives_what_pair_gives_and_the_same_again() -> None:
     # A registry gives new objects whenever it is read.
     again = pairer.pair(report, registered(mlp="mlp/*", cnn="none"))
     assert all(a is b for a, b in zip(first, again, strict=True))
+
+
+def test_pairer_matches_every_run_anew_in_whatever_order_they_come() -> None:
+    builders = registered(root="ckpt-*", mlp="mlp/*", deep=("mlp/**/best", "**/x/ckpt-[12]"), all="cnn/**")
+    paths = ["ckpt-1", "mlp/ckpt-1", "ckpt-2", "mlp/x/ckpt-1", "mlp/x/ckpt-3", "mlp/ckpt-2", "cnn/a/best", "mlp/best"]
+    pairings = [c.pairing for c in Pairer().pair(report_of(*paths), builders)]
+    claims = [("root",), ("mlp",), ("root",), ("deep",), (), ("mlp",), ("all",), ("mlp", "deep")]
+    assert [p.claims for p in pairings] == claims
+    assert pairings[7].reason == "2 builders claim it: mlp (mlp/*), deep (mlp/**/best)"
 
 
 def test_pairer_sees_other_builders_and_those_that_are_read_at_last() -> None:

@@ -18,7 +18,8 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError
 from tb_ckptmeta.core.record import FILE_NAME
 from tb_ckptmeta.engine import folders
-from tb_ckptmeta.engine.scan import Logdir, Scanner, ScanReport, check_confined, scan_logdirs
+from tb_ckptmeta.engine.listing import Logdir, ScanReport
+from tb_ckptmeta.engine.scan import Scanner, check_confined
 
 TICK = 0.01
 """Longer than the clock of any file system here needs to go on."""
@@ -57,7 +58,7 @@ def rescan(logdir: Path, change: Callable[[], object]) -> tuple[ScanReport, Scan
     time.sleep(TICK)
     change()
     after = scanner.scan()
-    assert after == scan_logdirs(logdirs)
+    assert after == Scanner(logdirs).scan()
     assert scanner.scan() == after
     return before, after
 
@@ -367,6 +368,24 @@ def test_scan_leaves_the_garbage_collection_as_it_was(logdir: Path) -> None:
         gc.enable()
 
 
+def test_what_a_scan_has_made_is_not_looked_through_as_young_garbage(logdir: Path) -> None:
+    gc.collect()
+    found = Scanner([Logdir("", str(logdir))]).scan().checkpoints
+    young = {id(o) for generation in (0, 1) for o in gc.get_objects(generation)}
+    assert not young & set(map(id, found))
+
+
+def test_scan_does_not_thaw_what_somebody_has_frozen(logdir: Path) -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        Scanner([Logdir("", str(logdir))]).scan()
+        assert frozen > 1000
+        assert gc.get_freeze_count() == pytest.approx(frozen, abs=500)  # some go meanwhile
+    finally:
+        gc.unfreeze()
+
+
 # --- a law
 
 NAMES = st.sampled_from(
@@ -414,12 +433,12 @@ def test_rescan_after_any_changes_lists_what_a_new_scan_lists(
     logdirs = [Logdir("", str(root))]
     scanner = Scanner(logdirs)
     for kind, path, other in changes:
-        assert scanner.scan() == scan_logdirs(logdirs)
+        assert scanner.scan() == Scanner(logdirs).scan()
         time.sleep(TICK)
         # Through a link that leads out, a change would be made there.
         if all(Path(os.path.realpath((root / p).parent)).is_relative_to(root) for p in (path, other)):
             make_change(kind, root / path, root / other, outside)
-    assert scanner.scan() == scan_logdirs(logdirs)
+    assert scanner.scan() == Scanner(logdirs).scan()
 
 
 def test_rescan_lists_a_folder_anew_after_a_while_whatever_its_times_say(

@@ -18,16 +18,10 @@ from hypothesis import strategies as st
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.record import FILE_NAME, MAX_BYTES
-from tb_ckptmeta.engine import scan as scan_module
-from tb_ckptmeta.engine.scan import (
-    Logdir,
-    ScanReport,
-    check_confined,
-    find_by_prefix,
-    parse_step,
-    read_records,
-    scan_logdirs,
-)
+from tb_ckptmeta.engine.listing import Logdir, ScanReport
+from tb_ckptmeta.engine.recognise import parse_step
+from tb_ckptmeta.engine.records import read_records
+from tb_ckptmeta.engine.scan import Scanner, check_confined, find_by_prefix
 
 
 @pytest.fixture
@@ -49,7 +43,7 @@ def v2(prefix: str, shards: int = 1) -> list[str]:
 
 
 def scan(*logdirs: Path | Logdir) -> ScanReport:
-    return scan_logdirs([p if isinstance(p, Logdir) else Logdir("", str(p)) for p in logdirs])
+    return Scanner([p if isinstance(p, Logdir) else Logdir("", str(p)) for p in logdirs]).scan()
 
 
 def only(report: ScanReport) -> Checkpoint:
@@ -581,7 +575,7 @@ def test_scan_of_a_folder_that_the_system_refuses_names_it_and_goes_on(
 ) -> None:
     touch(logdir, *v2("a/ckpt-1"), *v2("closed/ckpt-1"), *v2("z/ckpt-1"))
     refusal = PermissionError(13, "Permission denied")
-    monkeypatch.setattr(scan_module.os, "scandir", fail_to_list(str(logdir / "closed"), refusal))
+    monkeypatch.setattr(os, "scandir", fail_to_list(str(logdir / "closed"), refusal))
     report = scan(logdir)
     assert [c.run for c in report.checkpoints] == ["a", "z"]
     assert report.problems == [f"{logdir / 'closed'} cannot be listed: Permission denied."]
@@ -589,9 +583,7 @@ def test_scan_of_a_folder_that_the_system_refuses_names_it_and_goes_on(
 
 def test_scan_of_a_folder_that_disappears_meanwhile_goes_on(logdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(logdir, *v2("a/ckpt-1"), *v2("gone/ckpt-1"), *v2("z/ckpt-1"))
-    monkeypatch.setattr(
-        scan_module.os, "scandir", fail_to_list(str(logdir / "gone"), FileNotFoundError(2, "No such file"))
-    )
+    monkeypatch.setattr(os, "scandir", fail_to_list(str(logdir / "gone"), FileNotFoundError(2, "No such file")))
     report = scan(logdir)
     assert ([c.run for c in report.checkpoints], report.problems) == (["a", "z"], [])
 
@@ -711,6 +703,28 @@ def test_find_by_prefix_of_an_unfinished_one_finds_it_incomplete(logdir: Path) -
     found = find_by_prefix(str(logdir / "ckpt-1"))
     assert found is not None
     assert found.state == "incomplete"
+
+
+def test_find_by_prefix_where_nothing_can_be_listed_says_why(logdir: Path) -> None:
+    touch(logdir, "file")
+    (logdir / "loop").symlink_to("loop")
+    for folder, reason in (("file", "Not a directory"), ("loop", "Too many levels of symbolic links")):
+        with pytest.raises(CkptMetaError) as refused:
+            find_by_prefix(str(logdir / folder / "ckpt-1"))
+        assert refused.value.code is Code.CHECKPOINT_UNREADABLE
+        assert refused.value.message == f"{logdir / folder} cannot be listed: {reason}."
+
+
+def test_find_by_prefix_of_a_folder_in_one_that_cannot_be_listed_finds_nothing(
+    logdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder itself may be listed all the same: it is a logdir."""
+    touch(logdir, *v2("closed/runs/ckpt-1"))
+    refusal = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(os, "scandir", fail_to_list(str(logdir / "closed"), refusal))
+    assert find_by_prefix(str(logdir / "closed" / "runs")) is None
+    with pytest.raises(CkptMetaError, match="Permission denied"):
+        find_by_prefix(str(logdir / "closed" / "ckpt-1"))
 
 
 # --- laws

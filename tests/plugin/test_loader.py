@@ -13,7 +13,7 @@ import pytest
 from servers import WITHOUT_GRAPHS, TensorBoard, hide_tensorflow, serve
 from tensorboard.plugins import base_plugin
 
-from tb_ckptmeta.engine.scan import Logdir
+from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.plugin.loader import CkptMetaLoader, find_logdirs
 from tb_ckptmeta.plugin.plugin import CkptMetaPlugin
 

@@ -12,7 +12,7 @@ from s3 import S3, listings, reads
 from servers import TensorBoard, serve, wait_until
 from tensorboard.plugins import base_plugin
 
-from tb_ckptmeta.engine.scan import Logdir
+from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.plugin.loader import CkptMetaLoader, find_logdirs
 
 

@@ -134,6 +134,28 @@ def test_diff_of_values_is_that_of_the_local_files(run: Callable[..., Any], demo
     assert remote.document["moved"] == local.document["moved"]
 
 
+def test_inspect_shows_the_tree_of_a_remote_checkpoint_as_of_a_local_one(
+    quick: Callable[..., Any], demo_runs: Path
+) -> None:
+    remote = quick("inspect", f"{URL}/mlp/{INDEX}", "--json")  # by one of its files
+    local = quick("inspect", demo_runs / "mlp" / "ckpt-10", "--json")
+    assert (remote.status, remote.stderr) == (0, "")
+    assert remote.document["root"] == local.document["root"]
+    assert [source["kind"] for source in remote.document["sources"]] == ["objects"]
+
+
+def test_builder_and_argument_of_a_remote_checkpoint_are_found(
+    run: Callable[..., Any], s3_server: S3, tmp_path: Path
+) -> None:
+    which = run("which", f"{URL}/mlp/ckpt-10", "--json")
+    assert (which.status, which.document["proposed"]["builder"]) == (0, "mnist-mlp")
+    with s3_server.watch() as asked:
+        solved = run("verify", f"{URL}/mlp/ckpt-10", "--set", "units=?", "--json")
+    (verdict,) = solved.document["verdicts"]
+    assert (solved.status, verdict["status"], verdict["arguments"]) == (0, "match", {"units": 128})
+    assert sum(a["bytes"] for a in asked) < 20_000  # however often the builder is tried
+
+
 def test_metagraph_beside_a_remote_checkpoint_is_a_source(
     unchecked: Made, upload: Callable[[Path], str], demo_runs: Path, tmp_path: Path
 ) -> None:
@@ -164,6 +186,7 @@ def test_metagraph_beside_a_remote_checkpoint_is_a_source(
         (["inspect", "s3://demo/runs/mlp"], 3, "It is a folder"),
         (["export", "s3://demo/runs/mlp/ckpt-10", "--output", "s3://demo/x.meta"], 2, "written to a local path"),
         (["diff", "s3://demo/runs/mlp", "s3://demo/runs"], 2, "It is a folder"),
+        (["diff", "s3://demo/runs/x", "s3://demo/runs/mlp/ckpt-10"], 2, "nor a file of that name.\n"),
     ],
 )
 def test_what_is_not_there_is_said(quick: Callable[..., Any], arguments: list[str], status: int, said: str) -> None:

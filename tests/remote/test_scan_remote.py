@@ -10,19 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from s3 import S3, listings, reads
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine.scan import (
-    INCOMPLETE,
-    Logdir,
-    ScanReport,
-    check_confined,
-    find_by_prefix,
-    read_records,
-    scan_logdirs,
-)
+from tb_ckptmeta.engine.listing import Logdir, ScanReport
+from tb_ckptmeta.engine.recognise import INCOMPLETE
+from tb_ckptmeta.engine.records import read_records
+from tb_ckptmeta.engine.scan import Scanner, check_confined, find_by_prefix
 
 Put = Callable[[Path], str]
 
@@ -70,7 +66,7 @@ def describe(report: ScanReport, root: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", ["", "named"])
 def test_scan_of_a_url_lists_what_a_scan_of_the_folder_does(put: Put, odd: Path, name: str) -> None:
     url = put(odd)
-    local, remote = scan_logdirs([Logdir(name, str(odd))]), scan_logdirs([Logdir(name, url)])
+    local, remote = Scanner([Logdir(name, str(odd))]).scan(), Scanner([Logdir(name, url)]).scan()
     assert len(local.checkpoints) >= 11
     assert describe(remote, url) == describe(local, str(odd))
     assert {k.removeprefix(url): v for k, v in remote.records.items()} == {
@@ -90,20 +86,54 @@ def test_scan_takes_one_listing_a_folder_and_reads_records_alone(s3: S3, upload:
     url = upload(odd)
     folders = 1 + sum(p.is_dir() for p in odd.rglob("*"))
     with s3.watch() as asked:
-        found = scan_logdirs([Logdir("", url)])
+        found = Scanner([Logdir("", url)]).scan()
     assert found.checkpoints
     assert listings(asked) == folders
     assert sorted(name for name, _ in reads(asked)) == ["ckptmeta.json"] * 2
 
 
+def test_rescan_reads_a_record_again_only_when_the_listing_says_that_it_has_changed(
+    s3: S3, upload: Put, odd: Path
+) -> None:
+    (odd / "a" / "ckptmeta.json").unlink()
+    url = upload(odd)
+    scanner = Scanner([Logdir("", url)])
+    first = scanner.scan()
+    with s3.watch() as asked:
+        again = scanner.scan()
+    assert (reads(asked), again) == ([], first)
+    assert listings(asked) == 1 + sum(p.is_dir() for p in odd.rglob("*"))
+    body = (odd / "r" / "ckptmeta.json").read_bytes().replace(b'"mlp"', b'"cnn"')  # of the same size
+    s3.client.put_object(Bucket=url.removeprefix("s3://"), Key="r/ckptmeta.json", Body=body)
+    with s3.watch() as asked:
+        changed = scanner.scan()
+    assert [name for name, _ in reads(asked)] == ["ckptmeta.json"]
+    assert [r.builder for r in changed.records[f"{url}/r"]] == ["cnn"]
+    s3.client.delete_object(Bucket=url.removeprefix("s3://"), Key="r/ckptmeta.json")
+    assert scanner.scan().records == {}
+
+
+def test_rescan_makes_anew_only_what_has_changed(put: Put, odd: Path, s3: S3) -> None:
+    url = put(odd)
+    scanner = Scanner([Logdir("", url)])
+    before = {c.pattern_path: c for c in scanner.scan().checkpoints}
+    fsspec.filesystem(url.partition("://")[0], use_listings_cache=False).pipe_file(f"{url}/a/ckpt-9.meta", b"longer")
+    report = scanner.scan()
+    after = {c.pattern_path: c for c in report.checkpoints}
+    assert after.keys() == before.keys()
+    anew = {path for path, checkpoint in after.items() if checkpoint is not before[path]}
+    assert anew - {"t/ckpt-6"} == {path for path in after if path.startswith("a/") and "b.c" not in path}
+    assert describe(report, url) == describe(Scanner([Logdir("", url)]).scan(), url)
+
+
 def test_scan_of_two_urls_gives_runs_of_one_name_ids_of_their_own(memory: Put, odd: Path) -> None:
-    found = scan_logdirs([Logdir("", memory(odd)), Logdir("", memory(odd))]).checkpoints
+    found = Scanner([Logdir("", memory(odd)), Logdir("", memory(odd))]).scan().checkpoints
     assert len({c.id for c in found}) == len(found)
 
 
 def test_scan_of_a_bucket_that_there_is_not_says_so(s3: S3) -> None:
     for url in (f"s3://none-{uuid.uuid4().hex}/runs", "s3://demo/none"):
-        report = scan_logdirs([Logdir("", url)])
+        report = Scanner([Logdir("", url)]).scan()
         assert report.checkpoints == []
         (problem,) = report.problems
         assert "There is nothing at " + url in problem
@@ -115,7 +145,7 @@ def test_scan_without_permission_says_so_and_lists_the_rest(monkeypatch: pytest.
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     bucket = f"locked-{uuid.uuid4().hex}"
     s3.client.create_bucket(Bucket=bucket)
-    report = scan_logdirs([Logdir("", f"s3://{bucket}/runs"), Logdir("", "memory://nowhere")])
+    report = Scanner([Logdir("", f"s3://{bucket}/runs"), Logdir("", "memory://nowhere")]).scan()
     assert len(report.problems) == 2
     assert f"s3://{bucket}/runs cannot be listed: Unable to locate credentials" in report.problems[0]
 
@@ -125,9 +155,9 @@ def test_record_that_is_refused_is_a_problem(s3: S3, upload: Put, odd: Path) -> 
     bucket = url.removeprefix("s3://")
     deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/r/*"}
     s3.client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [deny]}))
-    report = scan_logdirs([Logdir("", url)])
+    report = Scanner([Logdir("", url)]).scan()
     assert any(f"{url}/r/ckptmeta.json cannot be read" in p for p in report.problems)
-    assert len(report.checkpoints) == len(scan_logdirs([Logdir("", str(odd))]).checkpoints)
+    assert len(report.checkpoints) == len(Scanner([Logdir("", str(odd))]).scan().checkpoints)
 
 
 @pytest.mark.parametrize("ending", ["", ".index", ".data-00000-of-00001"])
@@ -153,7 +183,7 @@ def test_url_that_names_no_checkpoint_finds_none(put: Put, odd: Path) -> None:
 
 
 def test_incomplete_checkpoints_are_told_by_names(memory: Put, odd: Path) -> None:
-    found = {f"{c.run}/{c.name}": c for c in scan_logdirs([Logdir("", memory(odd))]).checkpoints}
+    found = {f"{c.run}/{c.name}": c for c in Scanner([Logdir("", memory(odd))]).scan().checkpoints}
     assert found["a/ckpt-10"].state == found["t/ckpt-6"].state == INCOMPLETE
     assert "1 of 2 shards missing" in found["a/ckpt-10"].problem
     assert "t/ckpt-5_temp" not in "".join(found)
