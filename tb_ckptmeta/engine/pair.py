@@ -67,7 +67,7 @@ class _Patterns:
             if not claims and not self._builders.complete:
                 pairing = Pairing(None, {}, "the builders are still being read", ())
             else:
-                pairing = _pair_claims(dict(claims))
+                pairing = _pair_claims(dict(claims), self._builders)
             self._pairings[claims] = pairing
         return pairing
 
@@ -97,7 +97,7 @@ def pair_bare(
     }
     if not claims and len(explicit) == 1:
         return Pairing(explicit[0], {}, "the only builder given", (explicit[0],))
-    return _pair_claims(claims)
+    return _pair_claims(claims, builders)
 
 
 def _pair_recorded(recorded: Sequence[RecordedPairing], builders: Builders) -> Pairing:
@@ -115,10 +115,11 @@ def _pair_recorded(recorded: Sequence[RecordedPairing], builders: Builders) -> P
     return Pairing(first.builder, first.arguments, "recorded in ckptmeta.json", (first.builder,))
 
 
-def _pair_claims(claims: Mapping[str, str]) -> Pairing:
+def _pair_claims(claims: Mapping[str, str], builders: Builders) -> Pairing:
     names = tuple(claims)
     if not names:
-        return Pairing(None, {}, "no builder's pattern matches", ())
+        reason = "no builder's pattern matches" if builders.by_name else "there are no builders"
+        return Pairing(None, {}, reason, ())
     if len(names) > 1:
         shown = ", ".join(f"{name} ({pattern})" for name, pattern in claims.items())
         return Pairing(None, {}, f"{len(names)} builders claim it: {shown}", names)

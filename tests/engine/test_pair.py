@@ -82,6 +82,10 @@ def test_pair_without_any_claim_says_so() -> None:
     )
 
 
+def test_pair_where_no_builder_was_given_says_that() -> None:
+    assert pair(checkpoint("x/ckpt-1"), registered()).reason == "there are no builders"
+
+
 def test_pair_of_a_builder_without_patterns_claims_nothing() -> None:
     assert pair(checkpoint("mlp/ckpt-1"), registered(mlp=())).claims == ()
 
