@@ -47,6 +47,14 @@ class Artifacts:
         return hashlib.sha256(hashlib.sha256(facts).digest() + self.graph).hexdigest()
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """How a rebuild failed, and the digest of the builder's module as that run began with it."""
+
+    error: CkptMetaError
+    module: str | None
+
+
 class Rebuilder:
     """Rebuilds models, and keeps them: a graph, its conceptual graph and the verdicts of all steps are one rebuild.
 
@@ -71,7 +79,7 @@ class Rebuilder:
         self._limits = limits
         self._slots = threading.BoundedSemaphore(workers)
         self._kept: OrderedDict[str, Artifacts] = OrderedDict()
-        self._turns: Turns[Artifacts | CkptMetaError] = Turns()
+        self._turns: Turns[Artifacts | _Failed] = Turns()
         self._lock = threading.Lock()
 
     @property
@@ -98,9 +106,12 @@ class Rebuilder:
         with self._turns.take(key, cancelled) as turn:
             # What came of it while we waited is ours as well: a builder that hangs must not do so for each who asks.
             ended = turn.find_outcome(asked)
-            if isinstance(ended, CkptMetaError):
-                raise ended
-            if ended is not None and self._digests.are_current(ended.dependencies):  # not edited since it began
+            # Neither, where it was edited since that run began.
+            module = self._digest_module(source)
+            if isinstance(ended, _Failed):
+                if ended.module == module:
+                    raise ended.error
+            elif ended is not None and self._digests.are_current(ended.dependencies):
                 return ended
             found = None if fresh else self._find(key)
             if found is not None:
@@ -112,7 +123,7 @@ class Rebuilder:
                     artifacts = read_artifacts(folder, value)
             except CkptMetaError as error:
                 if error.code is not Code.CANCELLED:  # that is the end of this request alone
-                    turn.end(error)
+                    turn.end(_Failed(error, module))
                 raise
             turn.end(artifacts)
             self._keep(key, artifacts)
@@ -120,12 +131,16 @@ class Rebuilder:
             self._cache.write(KIND, key, facts, artifacts.graph)
             return artifacts
 
+    def _digest_module(self, source: Source) -> str | None:
+        return self._digests.get(source.spec.path) if source.spec.path else None
+
     def _find(self, key: str) -> Artifacts | None:
         """Return what is kept of a rebuild, in memory or in the cache, if it would be made the same way today."""
         kept = self._kept.get(key)
         if kept is not None and self._digests.are_current(kept.dependencies):
             with self._lock:
-                self._kept.move_to_end(key)
+                if key in self._kept:  # else others have taken its place meanwhile
+                    self._kept.move_to_end(key)
             return kept
         entry = self._cache.read(KIND, key)
         if entry is None:
