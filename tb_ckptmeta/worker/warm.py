@@ -115,6 +115,8 @@ def _become_guardian(line: socket.socket, keras: str) -> NoReturn:
             if os.waitpid(worker.pid, os.WNOHANG)[0]:
                 os._exit(1)  # another is forked when one is asked for
     message, fds, _, _ = socket.recv_fds(line, MESSAGE_BYTES, 3)
+    if os.waitpid(worker.pid, os.WNOHANG)[0]:
+        os._exit(1)  # it has ended just now, for a reason that is not the builder's
     if not fds:
         worker.end()
         os._exit(0)  # and so closes the line: somebody waits for that

@@ -177,6 +177,17 @@ def test_workers_whose_waiting_one_is_killed_fork_another(ask: Ask, leaves_nothi
     assert ask()[0] == parent
 
 
+def test_workers_whose_waiting_one_is_killed_as_it_is_asked_do_not_blame_the_builder(ask: Ask) -> None:
+    parent, _ = ask()
+    guardian, worker = find_waiting(parent)
+    os.kill(guardian, signal.SIGSTOP)  # so it learns of both at once
+    os.kill(worker, signal.SIGKILL)
+    thread = threading.Timer(0.5, os.kill, (guardian, signal.SIGCONT))
+    thread.start()
+    assert ask()[0] != os.getpid()
+    thread.join()
+
+
 def test_workers_whose_waiting_one_is_stopped_go_on_with_another_process(
     run: Callable[..., Any], ask: Ask, tmp_path: Path, leaves_nothing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
