@@ -190,8 +190,10 @@ def choose_hash_seed(job: Job) -> str:
 
 def make_environment(hash_seed: str) -> dict[str, str]:
     """Return the environment of workers, but for their `TMPDIR`."""
+    # pytest names each test there: who tests builders would wait for TensorFlow's import every time.
+    given = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     return {
-        **os.environ,
+        **given,
         # What TensorFlow Hub has downloaded is worth keeping, where it would keep it by itself.
         "TFHUB_CACHE_DIR": os.environ.get("TFHUB_CACHE_DIR") or os.path.join(tempfile.gettempdir(), "tfhub_modules"),
         # On the CPU: a rebuild must not disturb a training on the same machine.

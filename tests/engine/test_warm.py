@@ -279,6 +279,12 @@ def test_workers_see_the_environment_of_now(ask: Ask, monkeypatch: pytest.Monkey
     assert first != second
 
 
+def test_workers_of_several_tests_are_forked_from_one_process(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = ask()
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "another")
+    assert ask()[0] == first
+
+
 def test_workers_see_an_edited_module(run: Callable[..., Any]) -> None:
     for name in ("one", "two"):
         code = f"from tb_ckptmeta import builder\nbuilder({name!r})(lambda: None)\n"
