@@ -102,6 +102,7 @@ def _carry_out(
                 workers = min(chosen or _choose_workers(task, left), len(left))
                 _run_here(left, task, workspace, workers, telling)
     except KeyboardInterrupt as interrupt:
+        end(results, task)
         done = sum(i.checkpoint.prefix in results.outcomes for i in items)
         print_error(
             f"{describe_ending(interrupt)}: {done} of {len(items)} checkpoints are done, and in {results.path}. The "

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tb_ckptmeta.core.errors import Code
-from tb_ckptmeta.core.landing import land_bytes
+from tb_ckptmeta.core.formats import FORMATS
+from tb_ckptmeta.engine.batch_claims import Claims
 from tb_ckptmeta.engine.batch_parts import Parts
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.batch_results import Outcome, Results
 from tb_ckptmeta.engine.current import Digests
+from tb_ckptmeta.engine.deliver import list_taken
 from tb_ckptmeta.engine.registry import Builders
 
 # They say no, and would say so again.
 _SETTLED = (None, Code.NOT_MATCHING.value, Code.CHECK_FAILED.value)
-_CLAIMS = ".results.jsonl.planned"
 
 
 @dataclass(frozen=True)
@@ -61,29 +61,22 @@ def begin(results: Results, items: Sequence[Item], builders: Builders, task: Tas
             left.append(item)
     stale = {i.checkpoint.prefix for i in left} & results.outcomes.keys()
     if task.folder is not None:
-        left = _claim(results, left, task.folder, overwrite)
+        _claim(results, stale, task.folder)
+        left = [replace(item, overwrite=overwrite) for item in left]
     results.drop(stale)
     return Begun(left, unconfirmed)
 
 
 def end(results: Results, task: Task) -> None:
-    """Forget which places a batch had claimed: it has come to its end.
+    """Forget what a batch had claimed, where a line tells of it now: it has come to its end, or was ended.
 
-    A place stays its own where no line tells of an export: what an earlier batch has put there may be replaced.
+    What an earlier batch has put to a place stays its own where no line tells of an export: it may be replaced.
 
     Raises:
         CkptMetaError: OUTPUT_UNWRITABLE.
     """
-    if task.folder is None:
-        return
-    path = Path(task.folder, _CLAIMS)
-    told = {o.output for o in results.outcomes.values() if o.output is not None}
-    failed = _read_claims(path) - told - {f"{output}.meta" for output in told}
-    left = {output for output in failed if _exists(task.folder, output)}
-    if left:
-        land_bytes(json.dumps(sorted(left)).encode("ascii"), path, overwrite=True)
-    else:
-        path.unlink(missing_ok=True)
+    if task.folder is not None:
+        Claims(task.folder).keep({o.output for o in results.outcomes.values() if o.output is not None})
 
 
 def take_over(results: Results, parts: Parts) -> None:
@@ -123,32 +116,15 @@ def _is_done(outcome: Outcome, item: Item, task: Task, are_current: Callable[[st
     return outcome.sources is not None and are_current(outcome.sources)
 
 
-def _claim(results: Results, items: Iterable[Item], folder: str, overwrite: bool) -> list[Item]:
-    """Write down which places are this batch's own, and return the items with that.
-
-    Where a crash comes between an export and its line, the export is the batch's own all the same. What stood there
-    before is not: it is never overwritten.
-    """
-    path = Path(folder, _CLAIMS)
-    before = _read_claims(path)
-    own = {o.output for o in results.outcomes.values()}
-    claimed, claims = [], set()
-    for item in items:
-        assert item.output is not None
-        names = {item.output, item.output.removesuffix(".meta")}
-        mine = bool(names & (before | own)) or not _exists(folder, item.output)
-        if mine:
-            claims.add(item.output)
-        claimed.append(replace(item, overwrite=overwrite or mine))
-    land_bytes(json.dumps(sorted(before | claims)).encode("ascii"), path, overwrite=True)
-    return claimed
-
-
-def _read_claims(path: Path) -> set[str]:
-    try:
-        return set(json.loads(path.read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        return set()
+def _claim(results: Results, prefixes: Iterable[str], folder: str) -> None:
+    """Claim the exports that lines tell of, before these lines go."""
+    standing = {}
+    for prefix in prefixes:
+        outcome = results.outcomes[prefix]
+        if outcome.output is not None and outcome.format is not None and outcome.format in FORMATS:
+            path = Path(folder, outcome.output)
+            standing[path] = list_taken(FORMATS[outcome.format], path)
+    Claims(folder).add_standing(standing)
 
 
 def _exists(folder: str, output: str) -> bool:

@@ -28,7 +28,7 @@ class Outcome:
 
     `status` is the verdict's, or ERROR where there is no verdict or an export failed; `code` is then the error's.
     `sources`: the digest of what user code read for it, None where that is not known. `output`: where an export stands,
-    relative to its folder.
+    relative to its folder, and `format` what it is.
     """
 
     prefix: str
@@ -40,6 +40,7 @@ class Outcome:
     fingerprint: str
     sources: str | None
     output: str | None = None
+    format: str | None = None
 
     @property
     def agrees(self) -> bool:
@@ -50,7 +51,7 @@ class Outcome:
     def from_line(cls, line: Line) -> Outcome:
         """Read a line as it stands in the file; raises KeyError or TypeError for what is none."""
         verdict = line.get("verdict", line)
-        error, sources = line["error"], line["sources"]
+        error, sources, format = line["error"], line["sources"], line.get("format")
         return cls(
             line["prefix"],
             make_title(line["run"], line["name"]),
@@ -61,6 +62,7 @@ class Outcome:
             line["fingerprint"],
             sources if isinstance(sources, str) else None,
             line.get("output"),
+            format if isinstance(format, str) else None,
         )
 
 

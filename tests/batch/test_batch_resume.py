@@ -219,6 +219,44 @@ def test_export_that_fails_once_is_made_again_in_the_place_of_the_earlier_one(
     assert sorted(os.listdir(folder)) == ["mlp", "results.jsonl", "results.jsonl.sources"]
 
 
+@pytest.mark.parametrize("ending", ["gracefully", "by a crash"])
+def test_file_put_where_a_batch_that_was_ended_would_have_written_is_not_replaced(
+    workspace: Workspace, tmp_path: Path, ending: str
+) -> None:
+    task, path = Task(str(tmp_path), check=False), tmp_path / "results.jsonl"
+    with Results(path, exports=True) as results:
+        begin(workspace, results, task)
+        if ending == "gracefully":
+            batch.end(results, task)
+    mine = tmp_path / "mlp" / "ckpt-20.meta"
+    mine.parent.mkdir()
+    mine.write_text("Mine.")
+    run(workspace, path, task)
+    assert (read(path)["mlp/ckpt-20"]["error"]["code"], mine.read_text()) == ("output_exists", "Mine.")
+    assert read(path)["mlp/ckpt-10"]["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("format", "name"),
+    [("metagraph", "ckpt-10.meta"), ("saved_model", "ckpt-10/saved_model.pb"), ("checkpoint", "ckpt-10.index")],
+)
+def test_export_without_its_line_is_made_again_until_somebody_has_written_there(
+    workspace: Workspace, tmp_path: Path, format: str, name: str
+) -> None:
+    task, path = Task(str(tmp_path / "out"), format, check=False), tmp_path / "out" / "results.jsonl"
+    path.parent.mkdir()
+    with Results(path, exports=True) as results:
+        (item,) = [i for i in begin(workspace, results, task) if i.title == "mlp/ckpt-10"]
+    for _ in range(2):  # and a crash before the line
+        assert carry_out(workspace, task, item)["error"] is None
+    with Results(path, exports=True) as results:
+        batch.end(results, task)
+    made = path.parent / "mlp" / name
+    made.write_text("Mine.")
+    assert carry_out(workspace, task, item)["error"]["code"] == "output_exists"
+    assert made.read_text() == "Mine."
+
+
 def test_folder_that_leads_elsewhere_by_a_link_is_not_written_through(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
