@@ -145,10 +145,11 @@ class Workspace:
         return self._rebuilder.limits
 
     def close(self) -> None:
-        """End the processes that wait for the next rebuild; one that is asked for later starts another.
+        """End what reads builders, and the processes that wait for the next rebuild; what is asked later starts others.
 
         They end with this process in any case.
         """
+        self.registry.close()
         self._workers.close()
 
     def prepare_check(self) -> None:
