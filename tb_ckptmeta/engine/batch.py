@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tb_ckptmeta.core.errors import Code
+from tb_ckptmeta.core.dependencies import Dependencies
+from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import FORMATS
 from tb_ckptmeta.engine.batch_claims import Claims
 from tb_ckptmeta.engine.batch_parts import Parts
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.batch_results import Outcome, Results
+from tb_ckptmeta.engine.batch_sources import parse_sources
+from tb_ckptmeta.engine.batch_work import Line
 from tb_ckptmeta.engine.current import Digests
 from tb_ckptmeta.engine.deliver import list_taken
 from tb_ckptmeta.engine.registry import Builders
@@ -57,7 +60,7 @@ def begin(results: Results, items: Sequence[Item], builders: Builders, task: Tas
             left.append(item)
         elif _has_lost_its_builder(outcome, item, builders):
             unconfirmed.append(item)
-        elif not _is_done(outcome, item, task, are_current):
+        elif not _is_standing(outcome, item, task) or outcome.sources is None or not are_current(outcome.sources):
             left.append(item)
     stale = {i.checkpoint.prefix for i in left} & results.outcomes.keys()
     if task.folder is not None:
@@ -79,18 +82,51 @@ def end(results: Results, task: Task) -> None:
         Claims(task.folder).keep({o.output for o in results.outcomes.values() if o.output is not None})
 
 
-def take_over(results: Results, parts: Parts) -> None:
+def take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task) -> None:
     """Put the lines into the results that workers elsewhere left in a batch which did not come to its end.
 
+    Where there is a line already, the other one takes its place only when it holds now, and that one does not: it may
+    be the older one.
+
     Raises:
-        CkptMetaError: OUTPUT_UNWRITABLE.
+        CkptMetaError: OUTPUT_UNWRITABLE; as `parts`.
     """
-    lines = {name: parts.read(name) for name in parts.list()}
-    whole = [line for line in lines.values() if line is not None]
-    results.drop({line["prefix"] for line in whole} & results.outcomes.keys())
-    for line in whole:
+    try:
+        _take_over(results, parts, items, task)
+    except OSError as error:
+        message = f"{error.filename}, where workers left lines, cannot be read or taken away: {error.strerror}."
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"{message} Mend that, or choose another output.") from error
+
+
+def _take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task) -> None:
+    planned, digests = {item.checkpoint.prefix: item for item in items}, Digests()
+
+    def holds(outcome: Outcome, read: Dependencies | None) -> bool:
+        item = planned.get(outcome.prefix)
+        known = item is not None and outcome.code in _SETTLED and _is_standing(outcome, item, task)
+        return known and read is not None and digests.are_current(read)
+
+    taken: dict[str, Line] = {}
+    names = parts.list()
+    for line in filter(None, map(parts.read, names)):
+        if not results.fit(line):
+            continue
+        outcome = Outcome.from_line(line)
+        there = results.outcomes.get(outcome.prefix)
+        if there is not None or outcome.prefix in taken:
+            read = None if line["sources"] is None else parse_sources(line["sources"])
+            if not holds(outcome, read):
+                continue
+            if there is not None and holds(there, results.sources.get(there.sources or "")):
+                continue
+        taken[outcome.prefix] = line
+    lost = taken.keys() & results.outcomes.keys()
+    if task.folder is not None:
+        _claim(results, lost, task.folder)
+    results.drop(lost)
+    for line in taken.values():
         results.append(line)
-    for name in lines:
+    for name in names:
         parts.forget(name)
     parts.close()
 
@@ -106,14 +142,12 @@ def _has_lost_its_builder(outcome: Outcome, item: Item, builders: Builders) -> b
     return bool(builders.problems) and outcome.builder not in builders.by_name
 
 
-def _is_done(outcome: Outcome, item: Item, task: Task, are_current: Callable[[str], bool]) -> bool:
+def _is_standing(outcome: Outcome, item: Item, task: Task) -> bool:
+    """Tell whether a line is of what its item is now, and its export is there; what its builder has read apart."""
     if outcome.fingerprint != item.fingerprint:
         return False
-    if task.folder is not None and outcome.code is None:
-        assert outcome.output is not None
-        if not _exists(task.folder, outcome.output):
-            return False
-    return outcome.sources is not None and are_current(outcome.sources)
+    exported = task.folder is not None and outcome.code is None
+    return not exported or (outcome.output is not None and _exists(task.folder or "", outcome.output))
 
 
 def _claim(results: Results, prefixes: Iterable[str], folder: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -11,16 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_lines import make_line
 
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.line_file import LineFile
-
-
-def make_line(name: str, **more: Any) -> dict[str, Any]:
-    known = {"prefix": f"/runs/{name}", "run": ".", "name": name, "fingerprint": "f", "summary": "match"}
-    return {**known, "sources": None, "builder": "mlp", "status": "match", "error": None, **more}
 
 
 def make_sources(text: str) -> dict[str, Any]:
@@ -180,6 +177,19 @@ def test_sources_cut_anywhere_are_known_up_to_their_last_whole_line(path: Path) 
     sources.write_bytes(whole.replace(b'"/work"', b'"/elsewhere"'))
     with Results(path, exports=False) as results:
         assert results.sources == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"files": []}, {"files": {"/a": 1}}, {"kinds": "x"}, {"directory": 7}, {"more": "x"}, {"files": {"/a\0b": "x"}}],
+)
+def test_sources_of_other_types_are_not_believed(path: Path, wrong: dict[str, Any]) -> None:
+    value = {**make_sources("a"), **wrong}
+    name = hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()[:32]
+    path.with_name(f"{path.name}.sources").write_text(json.dumps({"sources": name, **value}) + "\n")
+    path.write_text(json.dumps(make_line("a", sources=name)) + "\n")
+    with Results(path, exports=False) as results:
+        assert (list(results.outcomes), results.sources) == (["/runs/a"], {})
 
 
 def test_sources_of_something_else_are_refused_and_left_alone(path: Path) -> None:

@@ -143,9 +143,43 @@ def test_lines_that_workers_elsewhere_left_are_taken_over(workspace: Workspace, 
         results.append(carry_out(workspace, Task(), first))
         for name, item in (("a", first), ("b", second)):
             parts.write(name, carry_out(workspace, Task(), item))
-        batch.take_over(results, parts)
+        batch.take_over(results, parts, [first, second], Task())
     assert sorted(read(path)) == sorted([first.title, second.title])
     assert sorted(os.listdir(tmp_path)) == [path.name, f"{path.name}.sources"]
+
+
+def test_line_from_elsewhere_takes_the_place_of_one_that_holds_no_longer_and_of_no_other(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    path = tmp_path / "verdicts.jsonl"
+    parts = find_parts(path)
+    run(workspace, path, Task())
+    with Results(path, exports=False) as results:
+        builders = workspace.registry.read()
+        items = plan(workspace.list_checkpoints(builders), builders, Task())
+        by_title = {item.title: item for item in items}
+        new = {title: carry_out(workspace, Task(), by_title[title]) for title in ("mlp/ckpt-10", "mlp/ckpt-20")}
+        old = {**new["mlp/ckpt-10"], "fingerprint": "of another day", "summary": "old"}
+        moved = {**new["mlp/ckpt-20"], "sources": {"files": {"/gone": "digest"}}, "summary": "of other sources"}
+        parts.write("a", old)
+        parts.write("b", moved)
+        batch.take_over(results, parts, items, Task())
+        assert not {"old", "of other sources"} & {line["summary"] for line in read(path).values()}
+        results.drop([old["prefix"], moved["prefix"]])
+        results.append(old)
+        results.append(moved)
+        for name, title in (("a", "mlp/ckpt-10"), ("b", "mlp/ckpt-20")):
+            parts.write(name, new[title])
+        batch.take_over(results, parts, items, Task())
+    assert {title: read(path)[title]["summary"] for title in new} == {t: line["summary"] for t, line in new.items()}
+
+
+def test_folder_of_lines_that_is_a_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    (tmp_path / ".v.jsonl.parts").write_text("Mine.")
+    with Results(path, exports=False) as results, pytest.raises(CkptMetaError, match=r"\.v\.jsonl\.parts") as failed:
+        batch.take_over(results, find_parts(path), [], Task())
+    assert failed.value.code is Code.OUTPUT_UNWRITABLE
 
 
 def test_export_goes_into_the_folder_and_its_line_says_where(workspace: Workspace, tmp_path: Path) -> None:
