@@ -33,7 +33,8 @@ class Sources:
             CkptMetaError: BUSY, OUTPUT_UNWRITABLE; OUTPUT_EXISTS where something else is there.
         """
         self.known: dict[str, Dependencies] = {}
-        self._file = LineFile(results.with_name(results.name + ENDING))
+        real = Path(os.path.realpath(results))  # beside the lines, also where these are behind a link
+        self._file = LineFile(real.with_name(real.name + ENDING))
         try:
             if not overwrite:
                 self._file.cut(self._read())

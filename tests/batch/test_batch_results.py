@@ -255,7 +255,12 @@ def test_results_behind_a_link_stay_there_with_their_permissions(path: Path, tmp
     path.symlink_to(target)
     with Results(path, exports=False) as results:
         results.append(make_line("a"))
-        results.append(make_line("b"))
+        results.append(make_line("b", sources=make_sources("b")))
         results.drop(["/runs/a"])
     assert path.is_symlink()
+    assert sorted(os.listdir(target.parent)) == ["real.jsonl", "real.jsonl.sources"]
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", path.name]
+    for output in (target, path):  # whichever of them it is given
+        with Results(output, exports=False) as results:
+            assert [o.sources in results.sources for o in results.outcomes.values()] == [True]
     assert (read(target), target.stat().st_mode & 0o777) == (["b"], 0o600)
