@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import functools
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from resuming import ALL, begin, begin_all, find_left, keep_environment, read, run
 
-from tb_ckptmeta.cli.choose import pair_as_asked
 from tb_ckptmeta.core.checkpoint import Pairing
 from tb_ckptmeta.core.dependencies import digest_file
 from tb_ckptmeta.core.errors import CkptMetaError, Code
@@ -28,76 +25,6 @@ from tb_ckptmeta.engine.process import Step
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
 CODE = Path(__file__).with_name("batch_builders.py")
-
-
-@pytest.fixture(scope="module")
-def place(demo_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `code`, and the logdir `runs`: two checkpoints that match, one that does not, and one without."""
-    folder = tmp_path_factory.mktemp("resume")
-    (folder / "code").mkdir()
-    shutil.copy(CODE, folder / "code")
-    (folder / "code" / "batch_units.py").write_text("UNITS = 128\n", encoding="utf-8")
-    for run, step in (("mlp", 10), ("mlp", 20), ("wide", 10), ("alien", 10)):
-        (folder / "runs" / run).mkdir(parents=True, exist_ok=True)
-        for path in demo_runs.glob(f"mlp/ckpt-{step}.*"):
-            shutil.copy(path, folder / "runs" / run)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def workspace(place: Path) -> Iterator[Workspace]:
-    with open_workspace(str(place / "runs"), builders=[str(place / "code" / CODE.name)]) as workspace:
-        yield workspace
-
-
-def begin_all(
-    workspace: Workspace, results: Results, task: Task, *, overwrite: bool = False, **asked: Any
-) -> batch.Begun:
-    """Begin a batch; `asked` is what `--builder` and `--set` say."""
-    keep_environment()
-    builders = workspace.registry.read()
-    options = argparse.Namespace(**{"builder": None, "set": [], **asked})
-    pair = functools.partial(pair_as_asked, builders=builders, options=options)
-    items = plan(workspace.list_checkpoints(builders), builders, task, pair=pair)
-    return batch.begin(results, items, builders, task, overwrite=overwrite)
-
-
-def keep_environment() -> None:
-    """Take away what pytest changes with every test: another environment is another process to import TensorFlow."""
-    os.environ.pop("PYTEST_CURRENT_TEST", None)
-
-
-def begin(workspace: Workspace, results: Results, task: Task, **more: Any) -> list[Item]:
-    return begin_all(workspace, results, task, **more).left
-
-
-def run(workspace: Workspace, path: Path, task: Task, patience: Patience | None = None, **more: Any) -> list[str]:
-    """Run a batch to its end, one after the other; return what was done."""
-    with Results(path, exports=task.folder is not None) as results:
-        left = begin(workspace, results, task, **more)
-        for item in left:
-            results.append(carry_out(workspace, task, item, patience=patience))
-        batch.end(results, task)
-    return sorted(item.title for item in left)
-
-
-def find_left(workspace: Workspace, path: Path, task: Task, **more: Any) -> list[str]:
-    """Return what a batch would do, and leave the results as they are."""
-    copy = path.with_name("copy.jsonl")
-    for ending in ("", ".sources"):
-        shutil.copy(f"{path}{ending}", f"{copy}{ending}")
-    with Results(copy, exports=False) as results:
-        return sorted(item.title for item in begin(workspace, results, task, **more))
-
-
-def read(path: Path) -> dict[str, Any]:
-    lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
-    found = {f"{line['run']}/{line['name']}": line for line in lines}
-    assert len(found) == len(lines)
-    return found
-
-
-ALL = ["alien/ckpt-10", "mlp/ckpt-10", "mlp/ckpt-20", "wide/ckpt-10"]
 
 
 def test_what_has_changed_is_done_again_and_nothing_else(workspace: Workspace, place: Path, tmp_path: Path) -> None:
@@ -180,138 +107,6 @@ def test_folder_of_lines_that_is_a_file_is_named(tmp_path: Path) -> None:
     with Results(path, exports=False) as results, pytest.raises(CkptMetaError, match=r"\.v\.jsonl\.parts") as failed:
         batch.take_over(results, find_parts(path), [], Task())
     assert failed.value.code is Code.OUTPUT_UNWRITABLE
-
-
-def test_export_goes_into_the_folder_and_its_line_says_where(workspace: Workspace, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    (folder / "mlp").mkdir(parents=True)
-    (folder / "mlp" / "ckpt-20.meta").write_text("Mine.")
-    task, path = Task(str(folder)), folder / "results.jsonl"
-    assert run(workspace, path, task) == ALL
-    lines = read(path)
-    made = lines["mlp/ckpt-10"]
-    assert (made["output"], made["error"], made["verdict"]["status"]) == ("mlp/ckpt-10.meta", None, "match")
-    assert made["check"]["status"] == "passed"
-    assert made["bytes"] == (folder / "mlp" / "ckpt-10.meta").stat().st_size
-    errors = {title: line["error"] and line["error"]["code"] for title, line in lines.items()}
-    assert errors == {
-        "alien/ckpt-10": "no_builder",
-        "mlp/ckpt-10": None,
-        "mlp/ckpt-20": "output_exists",
-        "wide/ckpt-10": "not_matching",
-    }
-    assert lines["wide/ckpt-10"]["verdict"]["status"] == "mismatch"
-    assert (folder / "mlp" / "ckpt-20.meta").read_text() == "Mine."
-    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
-        "mlp/ckpt-10.meta",
-        "mlp/ckpt-20.meta",
-        "results.jsonl",
-        "results.jsonl.sources",
-    ]
-
-
-def test_export_that_is_gone_or_left_without_its_line_is_made_again(workspace: Workspace, tmp_path: Path) -> None:
-    task = Task(str(tmp_path / "out"), check=False)
-    path = tmp_path / "out" / "results.jsonl"
-    path.parent.mkdir()
-    with Results(path, exports=True) as results:
-        (item,) = [i for i in begin(workspace, results, task) if i.title == "mlp/ckpt-10"]
-        carry_out(workspace, task, item)  # and a crash before its line
-    made = path.parent / "mlp" / "ckpt-10.meta"
-    content = made.read_bytes()
-    assert run(workspace, path, task) == ALL
-    assert read(path)["mlp/ckpt-10"]["error"] is None
-    made.unlink()
-    # A refusal would be the same again; no builder may be another matter by now.
-    assert run(workspace, path, task) == ["alien/ckpt-10", "mlp/ckpt-10"]
-    assert made.read_bytes() == content
-    made.write_text("Mine.")
-    path.unlink()
-    run(workspace, path, task)
-    assert (read(path)["mlp/ckpt-10"]["error"]["code"], made.read_text()) == ("output_exists", "Mine.")
-    run(workspace, path, task, overwrite=True)
-    assert made.read_bytes() == content
-    assert sorted(os.listdir(path.parent)) == ["mlp", "results.jsonl", "results.jsonl.sources"]
-
-
-def test_export_that_fails_once_is_made_again_in_the_place_of_the_earlier_one(
-    workspace: Workspace, tmp_path: Path
-) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    path = folder / "results.jsonl"
-    run(workspace, path, Task(str(folder), check=False))
-    task = Task(str(folder), check=False, allow_partial=True)  # which is done again
-    failure = {"code": "builder_timeout", "message": "It took too long.", "details": ""}
-    with Results(path, exports=True) as results:
-        for item in begin(workspace, results, task):
-            line = carry_out(workspace, task, item)
-            results.append({**line, "output": None, "error": failure} if item.title == "mlp/ckpt-10" else line)
-        batch.end(results, task)
-    assert "mlp/ckpt-10" in run(workspace, path, task)
-    assert read(path)["mlp/ckpt-10"]["error"] is None
-    assert sorted(os.listdir(folder)) == ["mlp", "results.jsonl", "results.jsonl.sources"]
-
-
-@pytest.mark.parametrize("ending", ["gracefully", "by a crash"])
-def test_file_put_where_a_batch_that_was_ended_would_have_written_is_not_replaced(
-    workspace: Workspace, tmp_path: Path, ending: str
-) -> None:
-    task, path = Task(str(tmp_path), check=False), tmp_path / "results.jsonl"
-    with Results(path, exports=True) as results:
-        begin(workspace, results, task)
-        if ending == "gracefully":
-            batch.end(results, task)
-    mine = tmp_path / "mlp" / "ckpt-20.meta"
-    mine.parent.mkdir()
-    mine.write_text("Mine.")
-    run(workspace, path, task)
-    assert (read(path)["mlp/ckpt-20"]["error"]["code"], mine.read_text()) == ("output_exists", "Mine.")
-    assert read(path)["mlp/ckpt-10"]["error"] is None
-
-
-@pytest.mark.parametrize(
-    ("format", "name"),
-    [("metagraph", "ckpt-10.meta"), ("saved_model", "ckpt-10/saved_model.pb"), ("checkpoint", "ckpt-10.index")],
-)
-def test_export_without_its_line_is_made_again_until_somebody_has_written_there(
-    workspace: Workspace, tmp_path: Path, format: str, name: str
-) -> None:
-    task, path = Task(str(tmp_path / "out"), format, check=False), tmp_path / "out" / "results.jsonl"
-    path.parent.mkdir()
-    with Results(path, exports=True) as results:
-        (item,) = [i for i in begin(workspace, results, task) if i.title == "mlp/ckpt-10"]
-    for _ in range(2):  # and a crash before the line
-        assert carry_out(workspace, task, item)["error"] is None
-    with Results(path, exports=True) as results:
-        batch.end(results, task)
-    made = path.parent / "mlp" / name
-    made.write_text("Mine.")
-    assert carry_out(workspace, task, item)["error"]["code"] == "output_exists"
-    assert made.read_text() == "Mine."
-
-
-def test_folder_that_leads_elsewhere_by_a_link_is_not_written_through(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mlp").symlink_to(tmp_path / "elsewhere")
-    task = Task(str(tmp_path / "out"), check=False)
-    run(workspace, tmp_path / "out" / "results.jsonl", task)
-    error = read(tmp_path / "out" / "results.jsonl")["mlp/ckpt-10"]["error"]
-    assert error["code"] == "output_unwritable"
-    assert "leads out of" in error["message"]
-    assert os.listdir(tmp_path / "elsewhere") == []
-
-
-def test_cancelled_item_has_no_line(workspace: Workspace, tmp_path: Path) -> None:
-    cancelled, task = threading.Event(), Task(str(tmp_path), check=False)
-    cancelled.set()
-    builders = workspace.registry.read()
-    (item,) = [i for i in plan(workspace.list_checkpoints(builders), builders, task) if i.title == "mlp/ckpt-10"]
-    with pytest.raises(CkptMetaError) as ended:
-        carry_out(workspace, task, item, cancelled=cancelled)
-    assert ended.value.code is Code.CANCELLED
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
 # --- what user code has read
