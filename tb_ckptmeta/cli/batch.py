@@ -86,8 +86,8 @@ def _carry_out(
         _require_outside(workspace, task, items)
     if options.overwrite:
         _require_builders(items, builders, results)
-    take_over(results, find_parts(results.path))
-    beam = None if options.beam is None else _Beam(options.beam, results)
+    take_over(results, find_parts(results.path), items, task)
+    beam = None if options.beam is None else _Beam(options.beam, results, items, task)
     if options.overwrite:  # not before it is known that there is something to do
         results.clear()
     begun = begin(results, items, builders, task, overwrite=options.overwrite)
@@ -102,6 +102,7 @@ def _carry_out(
                 workers = min(chosen or _choose_workers(task, left), len(left))
                 _run_here(left, task, workspace, workers, telling)
     except KeyboardInterrupt as interrupt:
+        end(results, task)
         done = sum(i.checkpoint.prefix in results.outcomes for i in items)
         print_error(
             f"{describe_ending(interrupt)}: {done} of {len(items)} checkpoints are done, and in {results.path}. The "
@@ -178,12 +179,12 @@ def _run_here(items: Sequence[Item], task: Task, workspace: Workspace, workers: 
 class _Beam:
     """Apache Beam, with its own options."""
 
-    def __init__(self, arguments: Sequence[str], results: Results) -> None:
+    def __init__(self, arguments: Sequence[str], results: Results, items: Sequence[Item], task: Task) -> None:
         from tb_ckptmeta.engine import batch_beam
 
         self._arguments = arguments
         parts, self.address = batch_beam.find_parts(results.path, arguments)
-        take_over(results, parts)
+        take_over(results, parts, items, task)
 
     def run(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,16 +29,19 @@ def land_bytes(content: bytes, path: Path, *, overwrite: bool) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def land_file(source: Path, path: Path, *, overwrite: bool) -> None:
-    """Copy the file `source` to `path`, at once.
+def land_file(
+    source: Path, path: Path, *, overwrite: bool, before: Callable[[Path], object] = lambda temporary: None
+) -> None:
+    """Copy the file `source` to `path`, at once; `before` is told where the copy lies until then.
 
     Raises:
-        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE.
+        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `before`.
     """
     temporary, file = _open_beside(path)
     try:
         with file, source.open("rb") as reader:
             shutil.copyfileobj(reader, file, 1 << 20)
+        before(temporary)
         _finish(temporary, path, overwrite)
     except OSError as error:
         raise unwritable(path, error) from error

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tb_ckptmeta.core.errors import Code
-from tb_ckptmeta.core.landing import land_bytes
+from tb_ckptmeta.core.dependencies import Dependencies
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.formats import FORMATS
+from tb_ckptmeta.engine.batch_claims import Claims
 from tb_ckptmeta.engine.batch_parts import Parts
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.batch_results import Outcome, Results
+from tb_ckptmeta.engine.batch_sources import parse_sources
+from tb_ckptmeta.engine.batch_work import Line
 from tb_ckptmeta.engine.current import Digests
+from tb_ckptmeta.engine.deliver import list_taken
 from tb_ckptmeta.engine.registry import Builders
 
 # They say no, and would say so again.
 _SETTLED = (None, Code.NOT_MATCHING.value, Code.CHECK_FAILED.value)
-_CLAIMS = ".results.jsonl.planned"
 
 
 @dataclass(frozen=True)
@@ -57,47 +60,73 @@ def begin(results: Results, items: Sequence[Item], builders: Builders, task: Tas
             left.append(item)
         elif _has_lost_its_builder(outcome, item, builders):
             unconfirmed.append(item)
-        elif not _is_done(outcome, item, task, are_current):
+        elif not _is_standing(outcome, item, task) or outcome.sources is None or not are_current(outcome.sources):
             left.append(item)
     stale = {i.checkpoint.prefix for i in left} & results.outcomes.keys()
     if task.folder is not None:
-        left = _claim(results, left, task.folder, overwrite)
+        _claim(results, stale, task.folder)
+        left = [replace(item, overwrite=overwrite) for item in left]
     results.drop(stale)
     return Begun(left, unconfirmed)
 
 
 def end(results: Results, task: Task) -> None:
-    """Forget which places a batch had claimed: it has come to its end.
+    """Forget what a batch had claimed, where a line tells of it now: it has come to its end, or was ended.
 
-    A place stays its own where no line tells of an export: what an earlier batch has put there may be replaced.
+    What an earlier batch has put to a place stays its own where no line tells of an export: it may be replaced.
 
     Raises:
         CkptMetaError: OUTPUT_UNWRITABLE.
     """
-    if task.folder is None:
-        return
-    path = Path(task.folder, _CLAIMS)
-    told = {o.output for o in results.outcomes.values() if o.output is not None}
-    failed = _read_claims(path) - told - {f"{output}.meta" for output in told}
-    left = {output for output in failed if _exists(task.folder, output)}
-    if left:
-        land_bytes(json.dumps(sorted(left)).encode("ascii"), path, overwrite=True)
-    else:
-        path.unlink(missing_ok=True)
+    if task.folder is not None:
+        Claims(task.folder).keep({o.output for o in results.outcomes.values() if o.output is not None})
 
 
-def take_over(results: Results, parts: Parts) -> None:
+def take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task) -> None:
     """Put the lines into the results that workers elsewhere left in a batch which did not come to its end.
 
+    Where there is a line already, the other one takes its place only when it holds now, and that one does not: it may
+    be the older one.
+
     Raises:
-        CkptMetaError: OUTPUT_UNWRITABLE.
+        CkptMetaError: OUTPUT_UNWRITABLE; as `parts`.
     """
-    lines = {name: parts.read(name) for name in parts.list()}
-    whole = [line for line in lines.values() if line is not None]
-    results.drop({line["prefix"] for line in whole} & results.outcomes.keys())
-    for line in whole:
+    try:
+        _take_over(results, parts, items, task)
+    except OSError as error:
+        message = f"{error.filename}, where workers left lines, cannot be read or taken away: {error.strerror}."
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"{message} Mend that, or choose another output.") from error
+
+
+def _take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task) -> None:
+    planned, digests = {item.checkpoint.prefix: item for item in items}, Digests()
+
+    def holds(outcome: Outcome, read: Dependencies | None) -> bool:
+        item = planned.get(outcome.prefix)
+        known = item is not None and outcome.code in _SETTLED and _is_standing(outcome, item, task)
+        return known and read is not None and digests.are_current(read)
+
+    taken: dict[str, Line] = {}
+    names = parts.list()
+    for line in filter(None, map(parts.read, names)):
+        if not results.fit(line):
+            continue
+        outcome = Outcome.from_line(line)
+        there = results.outcomes.get(outcome.prefix)
+        if there is not None or outcome.prefix in taken:
+            read = None if line["sources"] is None else parse_sources(line["sources"])
+            if not holds(outcome, read):
+                continue
+            if there is not None and holds(there, results.sources.get(there.sources or "")):
+                continue
+        taken[outcome.prefix] = line
+    lost = taken.keys() & results.outcomes.keys()
+    if task.folder is not None:
+        _claim(results, lost, task.folder)
+    results.drop(lost)
+    for line in taken.values():
         results.append(line)
-    for name in lines:
+    for name in names:
         parts.forget(name)
     parts.close()
 
@@ -113,42 +142,23 @@ def _has_lost_its_builder(outcome: Outcome, item: Item, builders: Builders) -> b
     return bool(builders.problems) and outcome.builder not in builders.by_name
 
 
-def _is_done(outcome: Outcome, item: Item, task: Task, are_current: Callable[[str], bool]) -> bool:
+def _is_standing(outcome: Outcome, item: Item, task: Task) -> bool:
+    """Tell whether a line is of what its item is now, and its export is there; what its builder has read apart."""
     if outcome.fingerprint != item.fingerprint:
         return False
-    if task.folder is not None and outcome.code is None:
-        assert outcome.output is not None
-        if not _exists(task.folder, outcome.output):
-            return False
-    return outcome.sources is not None and are_current(outcome.sources)
+    exported = task.folder is not None and outcome.code is None
+    return not exported or (outcome.output is not None and _exists(task.folder or "", outcome.output))
 
 
-def _claim(results: Results, items: Iterable[Item], folder: str, overwrite: bool) -> list[Item]:
-    """Write down which places are this batch's own, and return the items with that.
-
-    Where a crash comes between an export and its line, the export is the batch's own all the same. What stood there
-    before is not: it is never overwritten.
-    """
-    path = Path(folder, _CLAIMS)
-    before = _read_claims(path)
-    own = {o.output for o in results.outcomes.values()}
-    claimed, claims = [], set()
-    for item in items:
-        assert item.output is not None
-        names = {item.output, item.output.removesuffix(".meta")}
-        mine = bool(names & (before | own)) or not _exists(folder, item.output)
-        if mine:
-            claims.add(item.output)
-        claimed.append(replace(item, overwrite=overwrite or mine))
-    land_bytes(json.dumps(sorted(before | claims)).encode("ascii"), path, overwrite=True)
-    return claimed
-
-
-def _read_claims(path: Path) -> set[str]:
-    try:
-        return set(json.loads(path.read_text(encoding="ascii")))
-    except (OSError, ValueError):
-        return set()
+def _claim(results: Results, prefixes: Iterable[str], folder: str) -> None:
+    """Claim the exports that lines tell of, before these lines go."""
+    standing = {}
+    for prefix in prefixes:
+        outcome = results.outcomes[prefix]
+        if outcome.output is not None and outcome.format is not None and outcome.format in FORMATS:
+            path = Path(folder, outcome.output)
+            standing[path] = list_taken(FORMATS[outcome.format], path)
+    Claims(folder).add_standing(standing)
 
 
 def _exists(folder: str, output: str) -> bool:

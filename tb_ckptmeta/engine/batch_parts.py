@@ -7,10 +7,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.landing import land_bytes
+from tb_ckptmeta.engine.batch_results import Outcome
+from tb_ckptmeta.engine.batch_sources import parse_sources
 from tb_ckptmeta.engine.batch_work import Line
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -20,7 +22,7 @@ T = TypeVar("T")
 
 
 class Parts(Protocol):
-    """A file for each line; one that is not whole reads as None."""
+    """A file for each line; one that is not whole, or holds something else, reads as None."""
 
     def write(self, name: str, line: Line) -> None: ...
 
@@ -46,9 +48,11 @@ class FolderParts:
 
     def list(self) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self._path) if not name.startswith("."))
+            with os.scandir(self._path) as entries:
+                files = [e.name for e in entries if e.is_file(follow_symlinks=False) and not e.name.startswith(".")]
         except FileNotFoundError:
             return []
+        return sorted(files)
 
     def read(self, name: str) -> Line | None:
         return parse((self._path / name).read_bytes())
@@ -119,9 +123,12 @@ def find_folder(results: Path) -> Path:
 
 
 def parse(data: bytes) -> Line | None:
-    """Read a line; None of half of it, on a file system that shows that."""
+    """Read a line; None of half of it, on a file system that shows that, and of what is none."""
     try:
         line = json.loads(data)
-    except ValueError:
+        Outcome.from_line(line)
+        if line["sources"] is not None:
+            parse_sources(line["sources"])
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return line if isinstance(line, dict) else None
+    return cast(Line, line)

@@ -46,7 +46,7 @@ class Item:
 
     `fingerprint`: of the checkpoint's files as they are listed, its pairing, the task, and the planner's installation;
     what the builder reads is known when it has run. `output`: where the export goes, relative to the task's folder;
-    `overwrite`: whether what stands there is a batch's own.
+    `overwrite`: whether what stands there may be replaced, whosever it is.
     """
 
     checkpoint: Checkpoint

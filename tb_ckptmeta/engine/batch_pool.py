@@ -48,7 +48,7 @@ def run_pool(
     queue, cancelled = _Queue(items), threading.Event()
     errors: list[BaseException] = []
 
-    def labour() -> None:
+    def labour(ended: threading.Event) -> None:
         call: str | None = None
         try:
             while not cancelled.is_set() and (item := queue.take(call)) is not None:
@@ -61,18 +61,20 @@ def run_pool(
         except BaseException as error:
             errors.append(error)
             cancelled.set()
+        finally:
+            ended.set()
 
-    threads = [threading.Thread(target=labour, name=f"ckptmeta-batch-{i}", daemon=True) for i in range(workers)]
-    for thread in threads:
-        thread.start()
+    # A thread that is waited for (`join`) counts as ended when an interrupt comes meanwhile.
+    ends = [threading.Event() for _ in range(workers)]
+    for i, ended in enumerate(ends):
+        threading.Thread(target=labour, args=(ended,), name=f"ckptmeta-batch-{i}", daemon=True).start()
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.2)
+        for ended in ends:
+            ended.wait()
     except BaseException:
         cancelled.set()
-        for thread in threads:
-            thread.join(GRACE_SECONDS)
+        for ended in ends:
+            ended.wait(GRACE_SECONDS)
         raise
     if errors:
         raise errors[0]

@@ -28,7 +28,7 @@ class Outcome:
 
     `status` is the verdict's, or ERROR where there is no verdict or an export failed; `code` is then the error's.
     `sources`: the digest of what user code read for it, None where that is not known. `output`: where an export stands,
-    relative to its folder.
+    relative to its folder, and `format` what it is.
     """
 
     prefix: str
@@ -40,6 +40,7 @@ class Outcome:
     fingerprint: str
     sources: str | None
     output: str | None = None
+    format: str | None = None
 
     @property
     def agrees(self) -> bool:
@@ -48,19 +49,24 @@ class Outcome:
 
     @classmethod
     def from_line(cls, line: Line) -> Outcome:
-        """Read a line as it stands in the file; raises KeyError or TypeError for what is none."""
+        """Read a line as it stands in the file; raises KeyError, TypeError or AttributeError for what is none."""
         verdict = line.get("verdict", line)
-        error, sources = line["error"], line["sources"]
+        error, sources, format = line["error"], line["sources"], line.get("format")
+        builder, output, code = verdict["builder"], line.get("output"), None if error is None else error["code"]
+        texts = [line[name] for name in ("prefix", "run", "name", "summary", "fingerprint")] + [verdict["status"]]
+        if not all(isinstance(t, str) for t in texts + [t for t in (builder, output, code) if t is not None]):
+            raise TypeError("a text is none")
         return cls(
             line["prefix"],
             make_title(line["run"], line["name"]),
-            verdict["builder"],
+            builder,
             verdict["status"] if error is None else ERROR,
             line["summary"],
-            None if error is None else error["code"],
+            code,
             line["fingerprint"],
             sources if isinstance(sources, str) else None,
-            line.get("output"),
+            output,
+            format if isinstance(format, str) else None,
         )
 
 
@@ -105,6 +111,10 @@ class Results:
     def sources(self) -> Mapping[str, Dependencies]:
         """What user code read for the lines, by its digest."""
         return self._sources.known
+
+    def fit(self, line: Line) -> bool:
+        """Tell whether a line is of what these are: verdicts, or exports."""
+        return ("verdict" in line) == self._exports
 
     def clear(self) -> None:
         """Take away all that is there.
@@ -158,7 +168,7 @@ class Results:
                 outcome = Outcome.from_line(line)
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise self._foreign(number) from None
-            if ("verdict" in line) != self._exports:
+            if not self.fit(line):
                 raise self._foreign(number)
             self.outcomes[outcome.prefix] = outcome
             end += len(raw)

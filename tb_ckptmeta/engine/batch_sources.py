@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class Sources:
             CkptMetaError: BUSY, OUTPUT_UNWRITABLE; OUTPUT_EXISTS where something else is there.
         """
         self.known: dict[str, Dependencies] = {}
-        self._file = LineFile(results.with_name(results.name + ENDING))
+        real = Path(os.path.realpath(results))  # beside the lines, also where these are behind a link
+        self._file = LineFile(real.with_name(real.name + ENDING))
         try:
             if not overwrite:
                 self._file.cut(self._read())
@@ -95,8 +97,8 @@ class Sources:
             end += len(raw)
             try:
                 if name == _digest(value):
-                    self.known[name] = Dependencies.from_json(value)
-            except (KeyError, TypeError, ValueError):  # another version's
+                    self.known[name] = parse_sources(value)
+            except (TypeError, ValueError):  # another version's
                 pass
         return end
 
@@ -106,6 +108,23 @@ class Sources:
             f"{self._file.path} holds something else than the sources of a batch (line {number}), and nothing was "
             "changed. Choose another output; --overwrite replaces it.",
         )
+
+
+def parse_sources(value: Mapping[str, Any]) -> Dependencies:
+    """Read what was written of sources; raises TypeError or ValueError for what none can be."""
+    nothing = Dependencies()
+    for name, part in value.items():
+        usual = getattr(nothing, name, None)
+        if isinstance(usual, Mapping):
+            if not isinstance(part, dict):
+                raise TypeError(f"{name} is no mapping")
+            texts = [*part.keys(), *part.values()]
+        else:
+            texts = [] if part is None else [part]
+        for text in texts:
+            if b"\0" in os.fsencode(text):
+                raise ValueError(f"{name} has a null byte")
+    return Dependencies.from_json(value)
 
 
 def _digest(read: Mapping[str, Any]) -> str:

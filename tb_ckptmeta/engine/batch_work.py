@@ -14,6 +14,7 @@ from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.landing import unwritable
 from tb_ckptmeta.core.verdict import ERROR, MATCH, PARTIAL, Verdict
+from tb_ckptmeta.engine.batch_claims import Claims
 from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.choice import Choice
@@ -128,6 +129,7 @@ def _export(
         copy=task.copy,
         allow_partial=task.allow_partial,
         check=task.check,
+        claims=Claims(task.folder),
         on_steps=on_steps,
         cancelled=cancelled,
     )

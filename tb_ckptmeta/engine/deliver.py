@@ -8,20 +8,22 @@ import re
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.formats import FILE, FOLDER, STEM, Format
+from tb_ckptmeta.core.formats import FILE, FOLDER, PREFIX, STEM, Format
 from tb_ckptmeta.core.landing import land_file, output_exists, unwritable
 
 _CHUNK = 1 << 20
 _MARK = "saved_model.pb"
 _SAVED_MODEL = {_MARK, "variables", "assets", "assets.extra", "fingerprint.pb", "keras_metadata.pb", "debug"}
 """What a SavedModel's folder holds: one that holds anything else is not replaced."""
+OnLanding = Callable[[Path, Mapping[Path, Path]], object]
+"""Told what is about to come to a place: each file where it will stand -> where it lies."""
 _PART = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
 
 
@@ -40,14 +42,12 @@ def check_output(format: Format, output: Path, checkpoint: Checkpoint, *, overwr
     if format.layout == FILE and _PART.search(output.name):
         message = f"{output} has the name of a checkpoint's part, and could replace one. Choose another output."
         raise CkptMetaError(Code.OUTPUT_EXISTS, message)
+    taken = list_taken(format, output)
     if format.layout == FOLDER:
-        taken = [output] if os.path.lexists(output) else []
         clash = any(real in f.parents for f in own)
     elif format.layout == FILE:
-        taken = [output] if os.path.lexists(output) else []
         clash = real in own
     else:
-        taken = _find_prefixed(output)
         clash = any(Path(os.path.realpath(f)) in own for f in taken)
     if clash:
         message = f"{output} is, or holds, the checkpoint itself, and is not overwritten. Choose another output."
@@ -58,21 +58,37 @@ def check_output(format: Format, output: Path, checkpoint: Checkpoint, *, overwr
         _require_saved_model(output)
 
 
-def deliver(folder: Path, format: Format, output: Path, *, overwrite: bool, copy: bool = False) -> int:
+def list_taken(format: Format, output: Path) -> list[Path]:
+    """Return the files, or the folder, that stand where an export would."""
+    if format.layout == PREFIX:
+        return _find_prefixed(output)
+    return [output] if os.path.lexists(output) else []
+
+
+def deliver(
+    folder: Path,
+    format: Format,
+    output: Path,
+    *,
+    overwrite: bool,
+    copy: bool = False,
+    on_landing: OnLanding = lambda output, files: None,
+) -> int:
     """Put the export in `folder` to `output` and return how many bytes it has.
 
     What it shares with the checkpoint is linked, or copied where that cannot be or `copy` is asked for.
 
     Raises:
-        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE.
+        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `on_landing`.
     """
     size = count_bytes(folder)
     if format.layout == FILE:
-        land_file(folder / (STEM + format.suffix), output, overwrite=overwrite)
+        source = folder / (STEM + format.suffix)
+        land_file(source, output, overwrite=overwrite, before=lambda lies: on_landing(output, {output: lies}))
     elif format.layout == FOLDER:
-        _deliver_folder(folder, output, overwrite, copy)
+        _deliver_folder(folder, output, overwrite, copy, on_landing)
     else:
-        _deliver_prefix(folder, output, overwrite)
+        _deliver_prefix(folder, output, overwrite, on_landing)
     return size
 
 
@@ -158,7 +174,8 @@ def _list_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if not p.is_dir())
 
 
-def _deliver_folder(folder: Path, output: Path, overwrite: bool, copy: bool) -> None:
+def _deliver_folder(folder: Path, output: Path, overwrite: bool, copy: bool, on_landing: OnLanding) -> None:
+    given = output
     # Of a link, such as `current -> 3`, the folder that it leads to is written.
     output = Path(os.path.realpath(output))
     temporary = output.with_name(f".{output.name}.{secrets.token_hex(6)}.tmp")
@@ -168,6 +185,7 @@ def _deliver_folder(folder: Path, output: Path, overwrite: bool, copy: bool) -> 
             target = temporary / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             _link_or_copy(path, target, path.is_symlink() and not copy)
+        on_landing(given, {given / p.relative_to(temporary): p for p in _list_files(temporary)})
         if os.path.lexists(output):
             if not overwrite:
                 raise output_exists(output)
@@ -186,7 +204,7 @@ def _deliver_folder(folder: Path, output: Path, overwrite: bool, copy: bool) -> 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _deliver_prefix(folder: Path, output: Path, overwrite: bool) -> None:
+def _deliver_prefix(folder: Path, output: Path, overwrite: bool, on_landing: OnLanding) -> None:
     """Put several files beside each other; the index comes last, and without it there is no checkpoint."""
     old = _find_prefixed(output)
     if old and not overwrite:
@@ -198,6 +216,7 @@ def _deliver_prefix(folder: Path, output: Path, overwrite: bool) -> None:
         # All that can fail for want of room comes before anything is replaced.
         for path, temporary in zip(files, hidden, strict=True):
             shutil.copyfile(path, temporary)
+        on_landing(output, dict(zip(targets, hidden, strict=True)))
         for path in sorted(old, key=lambda p: p.suffix != ".index"):
             path.unlink()
         for temporary, target in zip(hidden, targets, strict=True):

@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -155,14 +155,8 @@ def export(
         made["inputs"],
         made["outputs"],
         made["linked"],
-        _leave_out(artifacts.dependencies, rebuilding),
+        artifacts.dependencies,
     )
-
-
-def _leave_out(read: Dependencies, folder: Path) -> Dependencies:
-    """Return what was read but for what the job was given in its own folder."""
-    own = f"{folder}{os.sep}"
-    return replace(read, files={path: digest for path, digest in read.files.items() if not path.startswith(own)})
 
 
 def _link_variables(checkpoint: Checkpoint, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import tempfile
 import threading
@@ -16,7 +17,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
-from tb_ckptmeta.engine.process import Run, run_worker
+from tb_ckptmeta.engine.process import GRACE_SECONDS, Run, run_worker
 
 KIND = "builders"
 """What the cache calls what a SPEC registers."""
@@ -79,9 +80,12 @@ class _Listing:
 
 @dataclass(frozen=True)
 class _Reading:
-    """A SPEC that is being read, and since when."""
+    """A SPEC that is being read, and since when.
 
-    thread: threading.Thread
+    `ended`: for a thread that somebody waits for (`join`) counts as ended when an interrupt comes meanwhile.
+    """
+
+    ended: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.monotonic)
 
 
@@ -108,6 +112,8 @@ class Registry:
         self._limits = Limits(min(limits.seconds, _MOST_SECONDS), limits.memory)
         self._listings: dict[Spec, _Listing] = {}
         self._readings: dict[Spec, _Reading] = {}
+        self._cancelled = threading.Event()
+        self._ends_at_exit = False
         self._lock = threading.Lock()
 
     @property
@@ -133,15 +139,19 @@ class Registry:
         with self._lock:
             for spec in self._specs:
                 if spec not in self._readings and not self._is_fresh(spec):
-                    reading = _Reading(threading.Thread(target=self._read, args=(spec,), daemon=True))
+                    if not self._ends_at_exit:  # before Python takes the folder away that a worker writes into
+                        atexit.register(self._end)
+                        self._ends_at_exit = True
+                    reading = _Reading()
+                    arguments = (spec, reading, self._cancelled)
+                    threading.Thread(target=self._read, args=arguments, daemon=True).start()
                     self._readings[spec] = reading
-                    reading.thread.start()
             readings = list(self._readings.values())
         for reading in readings:
             if patience is None:
-                reading.thread.join()
+                reading.ended.wait()
             else:
-                reading.thread.join(max(0.0, reading.started + patience - time.monotonic()))
+                reading.ended.wait(max(0.0, reading.started + patience - time.monotonic()))
         return self.last()
 
     def last(self) -> Builders:
@@ -150,23 +160,43 @@ class Registry:
         read = [(s, listings[s].builders, listings[s].problems) for s in self._specs if s in listings]
         return replace(merge_listings(read), complete=len(read) == len(self._specs))
 
-    def _read(self, spec: Spec) -> None:
+    def close(self) -> None:
+        """Cancel what is being read; one that is asked for later is read as ever."""
+        self._end()
+        with self._lock:
+            atexit.unregister(self._end)
+            self._ends_at_exit = False
+
+    def _end(self) -> None:
+        with self._lock:
+            readings, cancelled = list(self._readings.values()), self._cancelled
+            self._cancelled = threading.Event()
+        cancelled.set()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for reading in readings:
+            reading.ended.wait(max(0.0, deadline - time.monotonic()))
+
+    def _read(self, spec: Spec, reading: _Reading, cancelled: threading.Event) -> None:
+        listing: _Listing | None
         try:
-            listing = self._list(spec)
+            listing = self._list(spec, cancelled)
         except Exception as error:  # a full disk, say: whatever it is must not leave the SPEC unread for ever
             message = f"{spec.given} could not be read: {type(error).__name__}: {error}."
             # Never current: the next one who asks tries again.
             unread = Dependencies({spec.folder: UNSETTLED})
             listing = _Listing((), (CkptMetaError(Code.WORKER_FAILED, message),), unread)
         with self._lock:
-            self._listings[spec] = listing
+            if listing is not None:
+                self._listings[spec] = listing
             del self._readings[spec]
+        reading.ended.set()
 
     def _is_fresh(self, spec: Spec) -> bool:
         listing = self._listings.get(spec)
         return listing is not None and self._digests.are_current(listing.dependencies)
 
-    def _list(self, spec: Spec) -> _Listing:
+    def _list(self, spec: Spec, cancelled: threading.Event) -> _Listing | None:
+        """Return what a SPEC registers; None when that was cancelled."""
         key = make_key(vars(spec))
         entry = self._cache.read(KIND, key)
         if entry is not None:
@@ -177,8 +207,10 @@ class Registry:
         before = {spec.path: self._digests.get(spec.path)} if spec.path else {}
         try:
             with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
-                value = self._run(Describe(spec, self._limits), Path(folder), spec.given)
+                value = self._run(Describe(spec, self._limits), Path(folder), spec.given, cancelled=cancelled)
         except CkptMetaError as error:
+            if error.code is Code.CANCELLED:
+                return None
             last = self._listings.get(spec, _Listing())
             # What would mend it may be a file that is not there yet: whatever changes beside it is worth another try.
             beside = {p: self._digests.get(p) for p in _list_beside(spec)}

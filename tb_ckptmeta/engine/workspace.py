@@ -37,6 +37,7 @@ from tb_ckptmeta.engine.warm import Workers
 
 if TYPE_CHECKING:
     from tb_ckptmeta.core.diff import Diff
+    from tb_ckptmeta.engine.batch_claims import Claims
     from tb_ckptmeta.engine.diff import BuilderCall, Subject
     from tb_ckptmeta.engine.display import Drawing
     from tb_ckptmeta.engine.drawer import Drawer
@@ -144,10 +145,11 @@ class Workspace:
         return self._rebuilder.limits
 
     def close(self) -> None:
-        """End the processes that wait for the next rebuild; one that is asked for later starts another.
+        """End what reads builders, and the processes that wait for the next rebuild; what is asked later starts others.
 
         They end with this process in any case.
         """
+        self.registry.close()
         self._workers.close()
 
     def prepare_check(self) -> None:
@@ -447,6 +449,7 @@ class Workspace:
         copy: bool = False,
         allow_partial: bool = False,
         check: bool = True,
+        claims: Claims | None = None,
         on_steps: OnSteps | None = None,
         cancelled: threading.Event | None = None,
     ) -> Delivered:
@@ -456,17 +459,19 @@ class Workspace:
             output: the file; of a `saved_model` the folder, of a `checkpoint` the prefix. For the `metagraph` of a
                 Keras file the `.meta`, beside which its checkpoint appears.
             copy: give a `saved_model` a copy of the checkpoint's files, and no links.
+            claims: of a batch: what they cover is replaced, too, and what comes is claimed.
 
         Raises:
             CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `engine.export.export`.
         """
-        from tb_ckptmeta.engine.deliver import check_output, deliver
+        from tb_ckptmeta.engine.deliver import check_output, deliver, list_taken
         from tb_ckptmeta.engine.without_builder import refuse_export
 
         refuse_export(choice.source)
         chosen, path = settle_format(choice.checkpoint, format), Path(output)
         if chosen.name != format:
             path = path.with_name(path.name.removesuffix(".meta"))
+        overwrite = overwrite or (claims is not None and claims.cover(list_taken(chosen, path)))
         # Said before a minute of work, and made sure of once more at its end.
         check_output(chosen, path, choice.checkpoint, overwrite=overwrite)
         spec = choice.builder.spec if choice.builder is not None else None
@@ -483,5 +488,6 @@ class Workspace:
                 on_steps=on_steps,
                 cancelled=cancelled,
             )
-            size = deliver(exported.folder, exported.format, path, overwrite=overwrite, copy=copy)
+            claim = {} if claims is None else {"on_landing": claims.add}
+            size = deliver(exported.folder, exported.format, path, overwrite=overwrite, copy=copy, **claim)
         return Delivered(path, size, exported)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_lines import make_line
 from started import started
 
 Cli = Callable[..., Any]
@@ -88,10 +89,10 @@ def test_lines_pass_through_any_of_beams_file_systems(tmp_path: Path) -> None:
     parts = _UrlParts(str(tmp_path / "parts"))  # its local one, as if it were another
     assert parts.list() == []
     for name in ("a.json", "b.json"):
-        parts.write(name, {"prefix": name})
+        parts.write(name, make_line(name))
     (tmp_path / "parts" / "half.json").write_text('{"prefix": "ha')
     assert parts.list() == ["a.json", "b.json", "half.json"]
-    assert [parts.read(name) for name in parts.list()] == [{"prefix": "a.json"}, {"prefix": "b.json"}, None]
+    assert [parts.read(name) for name in parts.list()] == [make_line("a.json"), make_line("b.json"), None]
     parts.forget("a.json")
     assert parts.list() == ["b.json", "half.json"]
 
@@ -108,10 +109,10 @@ def test_gathering_outlives_a_place_that_cannot_be_reached_for_a_while(
     gathering = _Gathering(_open_parts(str(address)), lines.append)
     wait_until(lambda: gathering.error is not None)
     address.unlink()
-    _open_parts(str(address)).write("a", {"prefix": "a"})
-    wait_until(lambda: lines == [{"prefix": "a"}])
+    _open_parts(str(address)).write("a", make_line("a"))
+    wait_until(lambda: lines == [make_line("a")])
     gathering.finish()
-    assert (gathering.error, lines) == (None, [{"prefix": "a"}])
+    assert (gathering.error, lines) == (None, [make_line("a")])
     address.rmdir()
     address.write_text("in the way")
     gathering = _Gathering(_open_parts(str(address)), lines.append)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from batch_lines import make_line
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.batch_parts import PAUSES, FolderParts, PatientParts
@@ -28,9 +30,9 @@ def test_what_fails_for_a_while_is_tried_again_later_and_later(place: Path) -> N
             place.unlink()
 
     parts = PatientParts(FolderParts(place), str(place), pause)
-    parts.write("a", {"prefix": "a"})
+    parts.write("a", make_line("a"))
     assert paused == list(PAUSES[:3]) == sorted(paused)
-    assert (parts.list(), parts.read("a")) == (["a"], {"prefix": "a"})
+    assert (parts.list(), parts.read("a")) == (["a"], make_line("a"))
     parts.forget("a")
     parts.forget("a")
     parts.close()
@@ -49,11 +51,22 @@ def test_what_goes_on_failing_is_named_with_its_place_after_some_attempts(place:
         assert paused == list(PAUSES)
 
 
-def test_line_that_is_not_whole_is_none(tmp_path: Path) -> None:
-    (tmp_path / "half").write_text('{"prefix": "ha')
-    (tmp_path / "other").write_text("7")
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b'{"prefix": "ha', b"7", b"{}", b"[]", b"\xff"),
+        *(
+            json.dumps(make_line("a", **w)).encode()
+            for w in ({"prefix": 7}, {"error": "x"}, {"sources": {"files": []}})
+        ),
+    ],
+)
+def test_line_that_is_not_whole_or_none_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad").write_bytes(content)
     parts = FolderParts(tmp_path)
-    assert [parts.read(name) for name in parts.list()] == [None, None]
+    parts.write("good", make_line("a"))
+    (tmp_path / "folder").mkdir()
+    assert {name: parts.read(name) for name in parts.list()} == {"bad": None, "good": make_line("a")}
 
 
 # --- builders that hang

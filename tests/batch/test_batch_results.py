@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -11,16 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_lines import make_line
 
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.line_file import LineFile
-
-
-def make_line(name: str, **more: Any) -> dict[str, Any]:
-    known = {"prefix": f"/runs/{name}", "run": ".", "name": name, "fingerprint": "f", "summary": "match"}
-    return {**known, "sources": None, "builder": "mlp", "status": "match", "error": None, **more}
 
 
 def make_sources(text: str) -> dict[str, Any]:
@@ -182,6 +179,19 @@ def test_sources_cut_anywhere_are_known_up_to_their_last_whole_line(path: Path) 
         assert results.sources == {}
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"files": []}, {"files": {"/a": 1}}, {"kinds": "x"}, {"directory": 7}, {"more": "x"}, {"files": {"/a\0b": "x"}}],
+)
+def test_sources_of_other_types_are_not_believed(path: Path, wrong: dict[str, Any]) -> None:
+    value = {**make_sources("a"), **wrong}
+    name = hashlib.sha256(json.dumps(value, sort_keys=True).encode("ascii")).hexdigest()[:32]
+    path.with_name(f"{path.name}.sources").write_text(json.dumps({"sources": name, **value}) + "\n")
+    path.write_text(json.dumps(make_line("a", sources=name)) + "\n")
+    with Results(path, exports=False) as results:
+        assert (list(results.outcomes), results.sources) == (["/runs/a"], {})
+
+
 def test_sources_of_something_else_are_refused_and_left_alone(path: Path) -> None:
     with Results(path, exports=False) as results:
         results.append(make_line("a", sources=make_sources("a")))
@@ -245,7 +255,12 @@ def test_results_behind_a_link_stay_there_with_their_permissions(path: Path, tmp
     path.symlink_to(target)
     with Results(path, exports=False) as results:
         results.append(make_line("a"))
-        results.append(make_line("b"))
+        results.append(make_line("b", sources=make_sources("b")))
         results.drop(["/runs/a"])
     assert path.is_symlink()
+    assert sorted(os.listdir(target.parent)) == ["real.jsonl", "real.jsonl.sources"]
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", path.name]
+    for output in (target, path):  # whichever of them it is given
+        with Results(output, exports=False) as results:
+            assert [o.sources in results.sources for o in results.outcomes.values()] == [True]
     assert (read(target), target.stat().st_mode & 0o777) == (["b"], 0o600)

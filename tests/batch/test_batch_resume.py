@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-import functools
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from resuming import ALL, begin, begin_all, find_left, keep_environment, read, run
 
-from tb_ckptmeta.cli.choose import pair_as_asked
 from tb_ckptmeta.core.checkpoint import Pairing
 from tb_ckptmeta.core.dependencies import digest_file
 from tb_ckptmeta.core.errors import CkptMetaError, Code
@@ -28,76 +25,6 @@ from tb_ckptmeta.engine.process import Step
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
 CODE = Path(__file__).with_name("batch_builders.py")
-
-
-@pytest.fixture(scope="module")
-def place(demo_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `code`, and the logdir `runs`: two checkpoints that match, one that does not, and one without."""
-    folder = tmp_path_factory.mktemp("resume")
-    (folder / "code").mkdir()
-    shutil.copy(CODE, folder / "code")
-    (folder / "code" / "batch_units.py").write_text("UNITS = 128\n", encoding="utf-8")
-    for run, step in (("mlp", 10), ("mlp", 20), ("wide", 10), ("alien", 10)):
-        (folder / "runs" / run).mkdir(parents=True, exist_ok=True)
-        for path in demo_runs.glob(f"mlp/ckpt-{step}.*"):
-            shutil.copy(path, folder / "runs" / run)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def workspace(place: Path) -> Iterator[Workspace]:
-    with open_workspace(str(place / "runs"), builders=[str(place / "code" / CODE.name)]) as workspace:
-        yield workspace
-
-
-def begin_all(
-    workspace: Workspace, results: Results, task: Task, *, overwrite: bool = False, **asked: Any
-) -> batch.Begun:
-    """Begin a batch; `asked` is what `--builder` and `--set` say."""
-    keep_environment()
-    builders = workspace.registry.read()
-    options = argparse.Namespace(**{"builder": None, "set": [], **asked})
-    pair = functools.partial(pair_as_asked, builders=builders, options=options)
-    items = plan(workspace.list_checkpoints(builders), builders, task, pair=pair)
-    return batch.begin(results, items, builders, task, overwrite=overwrite)
-
-
-def keep_environment() -> None:
-    """Take away what pytest changes with every test: another environment is another process to import TensorFlow."""
-    os.environ.pop("PYTEST_CURRENT_TEST", None)
-
-
-def begin(workspace: Workspace, results: Results, task: Task, **more: Any) -> list[Item]:
-    return begin_all(workspace, results, task, **more).left
-
-
-def run(workspace: Workspace, path: Path, task: Task, patience: Patience | None = None, **more: Any) -> list[str]:
-    """Run a batch to its end, one after the other; return what was done."""
-    with Results(path, exports=task.folder is not None) as results:
-        left = begin(workspace, results, task, **more)
-        for item in left:
-            results.append(carry_out(workspace, task, item, patience=patience))
-        batch.end(results, task)
-    return sorted(item.title for item in left)
-
-
-def find_left(workspace: Workspace, path: Path, task: Task, **more: Any) -> list[str]:
-    """Return what a batch would do, and leave the results as they are."""
-    copy = path.with_name("copy.jsonl")
-    for ending in ("", ".sources"):
-        shutil.copy(f"{path}{ending}", f"{copy}{ending}")
-    with Results(copy, exports=False) as results:
-        return sorted(item.title for item in begin(workspace, results, task, **more))
-
-
-def read(path: Path) -> dict[str, Any]:
-    lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
-    found = {f"{line['run']}/{line['name']}": line for line in lines}
-    assert len(found) == len(lines)
-    return found
-
-
-ALL = ["alien/ckpt-10", "mlp/ckpt-10", "mlp/ckpt-20", "wide/ckpt-10"]
 
 
 def test_what_has_changed_is_done_again_and_nothing_else(workspace: Workspace, place: Path, tmp_path: Path) -> None:
@@ -143,103 +70,43 @@ def test_lines_that_workers_elsewhere_left_are_taken_over(workspace: Workspace, 
         results.append(carry_out(workspace, Task(), first))
         for name, item in (("a", first), ("b", second)):
             parts.write(name, carry_out(workspace, Task(), item))
-        batch.take_over(results, parts)
+        batch.take_over(results, parts, [first, second], Task())
     assert sorted(read(path)) == sorted([first.title, second.title])
     assert sorted(os.listdir(tmp_path)) == [path.name, f"{path.name}.sources"]
 
 
-def test_export_goes_into_the_folder_and_its_line_says_where(workspace: Workspace, tmp_path: Path) -> None:
-    folder = tmp_path / "out"
-    (folder / "mlp").mkdir(parents=True)
-    (folder / "mlp" / "ckpt-20.meta").write_text("Mine.")
-    task, path = Task(str(folder)), folder / "results.jsonl"
-    assert run(workspace, path, task) == ALL
-    lines = read(path)
-    made = lines["mlp/ckpt-10"]
-    assert (made["output"], made["error"], made["verdict"]["status"]) == ("mlp/ckpt-10.meta", None, "match")
-    assert made["check"]["status"] == "passed"
-    assert made["bytes"] == (folder / "mlp" / "ckpt-10.meta").stat().st_size
-    errors = {title: line["error"] and line["error"]["code"] for title, line in lines.items()}
-    assert errors == {
-        "alien/ckpt-10": "no_builder",
-        "mlp/ckpt-10": None,
-        "mlp/ckpt-20": "output_exists",
-        "wide/ckpt-10": "not_matching",
-    }
-    assert lines["wide/ckpt-10"]["verdict"]["status"] == "mismatch"
-    assert (folder / "mlp" / "ckpt-20.meta").read_text() == "Mine."
-    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
-        "mlp/ckpt-10.meta",
-        "mlp/ckpt-20.meta",
-        "results.jsonl",
-        "results.jsonl.sources",
-    ]
-
-
-def test_export_that_is_gone_or_left_without_its_line_is_made_again(workspace: Workspace, tmp_path: Path) -> None:
-    task = Task(str(tmp_path / "out"), check=False)
-    path = tmp_path / "out" / "results.jsonl"
-    path.parent.mkdir()
-    with Results(path, exports=True) as results:
-        (item,) = [i for i in begin(workspace, results, task) if i.title == "mlp/ckpt-10"]
-        carry_out(workspace, task, item)  # and a crash before its line
-    made = path.parent / "mlp" / "ckpt-10.meta"
-    content = made.read_bytes()
-    assert run(workspace, path, task) == ALL
-    assert read(path)["mlp/ckpt-10"]["error"] is None
-    made.unlink()
-    # A refusal would be the same again; no builder may be another matter by now.
-    assert run(workspace, path, task) == ["alien/ckpt-10", "mlp/ckpt-10"]
-    assert made.read_bytes() == content
-    made.write_text("Mine.")
-    path.unlink()
-    run(workspace, path, task)
-    assert (read(path)["mlp/ckpt-10"]["error"]["code"], made.read_text()) == ("output_exists", "Mine.")
-    run(workspace, path, task, overwrite=True)
-    assert made.read_bytes() == content
-    assert sorted(os.listdir(path.parent)) == ["mlp", "results.jsonl", "results.jsonl.sources"]
-
-
-def test_export_that_fails_once_is_made_again_in_the_place_of_the_earlier_one(
+def test_line_from_elsewhere_takes_the_place_of_one_that_holds_no_longer_and_of_no_other(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "out"
-    folder.mkdir()
-    path = folder / "results.jsonl"
-    run(workspace, path, Task(str(folder), check=False))
-    task = Task(str(folder), check=False, allow_partial=True)  # which is done again
-    failure = {"code": "builder_timeout", "message": "It took too long.", "details": ""}
-    with Results(path, exports=True) as results:
-        for item in begin(workspace, results, task):
-            line = carry_out(workspace, task, item)
-            results.append({**line, "output": None, "error": failure} if item.title == "mlp/ckpt-10" else line)
-        batch.end(results, task)
-    assert "mlp/ckpt-10" in run(workspace, path, task)
-    assert read(path)["mlp/ckpt-10"]["error"] is None
-    assert sorted(os.listdir(folder)) == ["mlp", "results.jsonl", "results.jsonl.sources"]
+    path = tmp_path / "verdicts.jsonl"
+    parts = find_parts(path)
+    run(workspace, path, Task())
+    with Results(path, exports=False) as results:
+        builders = workspace.registry.read()
+        items = plan(workspace.list_checkpoints(builders), builders, Task())
+        by_title = {item.title: item for item in items}
+        new = {title: carry_out(workspace, Task(), by_title[title]) for title in ("mlp/ckpt-10", "mlp/ckpt-20")}
+        old = {**new["mlp/ckpt-10"], "fingerprint": "of another day", "summary": "old"}
+        moved = {**new["mlp/ckpt-20"], "sources": {"files": {"/gone": "digest"}}, "summary": "of other sources"}
+        parts.write("a", old)
+        parts.write("b", moved)
+        batch.take_over(results, parts, items, Task())
+        assert not {"old", "of other sources"} & {line["summary"] for line in read(path).values()}
+        results.drop([old["prefix"], moved["prefix"]])
+        results.append(old)
+        results.append(moved)
+        for name, title in (("a", "mlp/ckpt-10"), ("b", "mlp/ckpt-20")):
+            parts.write(name, new[title])
+        batch.take_over(results, parts, items, Task())
+    assert {title: read(path)[title]["summary"] for title in new} == {t: line["summary"] for t, line in new.items()}
 
 
-def test_folder_that_leads_elsewhere_by_a_link_is_not_written_through(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mlp").symlink_to(tmp_path / "elsewhere")
-    task = Task(str(tmp_path / "out"), check=False)
-    run(workspace, tmp_path / "out" / "results.jsonl", task)
-    error = read(tmp_path / "out" / "results.jsonl")["mlp/ckpt-10"]["error"]
-    assert error["code"] == "output_unwritable"
-    assert "leads out of" in error["message"]
-    assert os.listdir(tmp_path / "elsewhere") == []
-
-
-def test_cancelled_item_has_no_line(workspace: Workspace, tmp_path: Path) -> None:
-    cancelled, task = threading.Event(), Task(str(tmp_path), check=False)
-    cancelled.set()
-    builders = workspace.registry.read()
-    (item,) = [i for i in plan(workspace.list_checkpoints(builders), builders, task) if i.title == "mlp/ckpt-10"]
-    with pytest.raises(CkptMetaError) as ended:
-        carry_out(workspace, task, item, cancelled=cancelled)
-    assert ended.value.code is Code.CANCELLED
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+def test_folder_of_lines_that_is_a_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    (tmp_path / ".v.jsonl.parts").write_text("Mine.")
+    with Results(path, exports=False) as results, pytest.raises(CkptMetaError, match=r"\.v\.jsonl\.parts") as failed:
+        batch.take_over(results, find_parts(path), [], Task())
+    assert failed.value.code is Code.OUTPUT_UNWRITABLE
 
 
 # --- what user code has read

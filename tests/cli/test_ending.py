@@ -18,13 +18,19 @@ from tb_ckptmeta.cli.ending import ToldToEnd, heeding_signals
 PATIENCE = 120.0
 
 WAITS = """
+import itertools
+import tempfile
 import time
 from pathlib import Path
 from tb_ckptmeta import builder
 
 def wait():
-    Path(__file__).with_name("waits").touch()
-    time.sleep(3600)
+    folder = Path(tempfile.mkdtemp())
+    for number in itertools.count():  # what a folder gets while it is taken away keeps it there
+        folder.joinpath(str(number)).touch()
+        if number == 1000:
+            Path(__file__).with_name("waits").touch()
+        time.sleep(0.0005)
 
 if IMPORTING:
     wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,22 @@ def test_registry_of_an_edited_module_reads_it_again_and_only_then(
     write_builder("my_builders.py", "second")
     assert names_of(registry.last()) == ["first"]
     assert names_of(registry.read()) == ["second"]
+
+
+def test_registry_that_is_closed_ends_what_is_being_read_and_reads_it_again_when_asked(
+    open_registry: Open, write: Write, write_builder: Callable[..., Path], leaves_nothing: Any
+) -> None:
+    begun = leaves_nothing.temporary.parent / "begun"
+    path = write("my_builders.py", f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(3600)\n")
+    registry = open_registry(path)
+    registry.read(patience=0.0)
+    while not begun.exists():
+        time.sleep(0.02)
+    registry.close()
+    assert list(leaves_nothing.temporary.iterdir()) == []
+    assert (registry.state, registry.last()) == ("loading", Builders(complete=False))
+    write_builder("my_builders.py", "first")
+    assert names_of(registry.read()) == ["first"]
 
 
 def test_registry_after_a_syntax_error_keeps_the_last_good_list_and_shows_the_error(
