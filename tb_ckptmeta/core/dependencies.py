@@ -16,6 +16,8 @@ MOST_HASHED_BYTES = 16 << 20
 """A larger file is told by its size and times alone: it is data, and hashing it would cost more than it saves."""
 UNSETTLED = "changed while it was read"
 """The digest of a file that changed since the process began: which of the two it read is not known, so none fits."""
+RACY_NS = 2_000_000_000
+"""A file that changed within the clock's tick may change again without showing it (as in Git's index)."""
 FILE, FOLDER, OTHER, MISSING = "file", "folder", "other", ""
 """What a path may be."""
 # What Python itself puts beside sources.
@@ -37,9 +39,10 @@ class Dependencies:
     """What was read.
 
     `files`: path -> digest of its content. `folders`: path -> digest of its names, where they were listed. `kinds`:
-    path -> FILE, FOLDER, OTHER or MISSING, where that was asked. `environment`: variable -> digest of its value, empty
-    where unset. `whole_environment`: what `digest_environment` gives, where all of it was read. `directory`: the
-    working directory, where that mattered.
+    path -> FILE, FOLDER, OTHER or MISSING, where that was asked. `links`: path -> digest of where a symbolic link
+    leads, where that was asked. `environment`: variable -> digest of its value, empty where unset.
+    `whole_environment`: what `digest_environment` gives, where all of it was read. `directory`: the working directory
+    that it began in, where that mattered.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -48,6 +51,7 @@ class Dependencies:
     folders: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
     whole_environment: str | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,7 +68,12 @@ def digest_text(text: str | None) -> str:
 
 def digest_environment(environment: Mapping[str, str]) -> str:
     """Return what changes when a variable does, or comes or goes, but for those of terminals and of workers."""
-    return digest_text(json.dumps(sorted((n, v) for n, v in environment.items() if n not in _NOISE)))
+    return digest_text(json.dumps(sorted((n, v) for n, v in environment.items() if not is_noise(n))))
+
+
+def is_noise(variable: str) -> bool:
+    """Tell whether a variable counts only where it is asked for by name."""
+    return variable in _NOISE
 
 
 def digest_file(path: str) -> str:
@@ -80,12 +89,21 @@ def digest_file(path: str) -> str:
 
 
 def digest_names(folder: str) -> str:
-    """Return what changes when the names in a folder do; empty when it is gone."""
+    """Return what changes when the names in a folder do, or a file becomes a folder; empty when it is gone."""
     try:
-        names = os.listdir(folder)
+        with os.scandir(folder) as entries:
+            names = [entry.name + os.sep * entry.is_dir() for entry in entries if entry.name not in _NO_NAMES]
     except OSError:
         return ""
-    return digest_text("\0".join(sorted(n for n in names if n not in _NO_NAMES)))
+    return digest_text("\0".join(sorted(names)))
+
+
+def digest_link(path: str) -> str:
+    """Return what changes when a symbolic link leads elsewhere; empty of what is none."""
+    try:
+        return digest_text(os.readlink(path))
+    except (OSError, ValueError):
+        return ""
 
 
 def find_kind(path: str) -> str:

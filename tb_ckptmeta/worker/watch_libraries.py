@@ -22,11 +22,15 @@ _HDF5 = "h5py.h5f"
 _NAMES = (
     (_FILE_IO, "_pywrap_file_io.BufferedInputStream"),
     (_FILE_IO, "_pywrap_file_io.CopyFile"),
+    (_FILE_IO, "_pywrap_file_io.CreateDir"),
     (_FILE_IO, "_pywrap_file_io.FileExists"),
     (_FILE_IO, "_pywrap_file_io.GetChildren"),
     (_FILE_IO, "_pywrap_file_io.GetMatchingFiles"),
     (_FILE_IO, "_pywrap_file_io.IsDirectory"),
+    (_FILE_IO, "_pywrap_file_io.RecursivelyCreateDir"),
+    (_FILE_IO, "_pywrap_file_io.RenameFile"),
     (_FILE_IO, "_pywrap_file_io.Stat"),
+    (_FILE_IO, "_pywrap_file_io.WritableFile"),
     (_EAGER, "TFE_Py_FastPathExecute"),
     (_READER, "CheckpointReader.__init__"),
     (_LIBRARY, "py_tf.TF_LoadLibrary"),
@@ -44,6 +48,8 @@ class FileWatch(Protocol):
     def add_folder(self, path: Any) -> None: ...
 
     def add_kind(self, path: Any, kind: str | None = None) -> Any: ...
+
+    def add_made(self, path: Any) -> None: ...
 
     def add_pattern(self, pattern: Any) -> None: ...
 
@@ -101,8 +107,12 @@ class Libraries:
 
 def _watch_file_io(file_io: Any, watch: FileWatch) -> None:
     _tell_creation(file_io._pywrap_file_io.BufferedInputStream, watch.add_file)
+    _tell_creation(file_io._pywrap_file_io.WritableFile, watch.add_made)
     told = {
         "CopyFile": watch.add_file,
+        "RenameFile": watch.add_file,
+        "CreateDir": watch.add_made,
+        "RecursivelyCreateDir": watch.add_made,
         "FileExists": watch.add_kind,
         "IsDirectory": watch.add_kind,
         "Stat": watch.add_kind,
