@@ -20,6 +20,8 @@ RACY_NS = 2_000_000_000
 """A file that changed within the clock's tick may change again without showing it (as in Git's index)."""
 FILE, FOLDER, OTHER, MISSING = "file", "folder", "other", ""
 """What a path may be."""
+# What SQLite makes beside a database that it opens, even to read; an empty one says as much as none.
+_LOGS = ("-wal", "-journal")
 # What Python itself puts beside sources.
 _NO_NAMES = frozenset({"__pycache__"})
 # What differs from terminal to terminal and from start to start, and decides how things are shown, if anything.
@@ -80,6 +82,8 @@ def digest_file(path: str) -> str:
     """Return what changes when a file's content does; empty when it is gone. Of a folder: when its names do."""
     try:
         status = os.stat(path)
+        if status.st_size == 0 and path.endswith(_LOGS):
+            return ""
         if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_HASHED_BYTES:
             with open(path, "rb") as file:
                 return hashlib.sha256(file.read()).hexdigest()

@@ -183,11 +183,12 @@ def test_module_whose_question_has_another_answer_is_imported_again(place: Place
     assert [place.count(), place.count()] == [2, 2]
 
 
-def test_module_that_reads_a_database_is_imported_again_for_what_lies_in_its_log(place: Place) -> None:
+@pytest.mark.parametrize("end", ["c.close()", ""])
+def test_module_that_reads_a_database_is_imported_again_for_what_lies_in_its_log(place: Place, end: str) -> None:
     with contextlib.closing(sqlite3.connect(place.here / "log.db")) as connection:
         connection.execute("pragma journal_mode=wal")
         connection.execute("create table x (y)")
-    place.write("import sqlite3\nc = sqlite3.connect(HERE / 'log.db'); c.execute('select * from x'); c.close()")
+    place.write(f"import sqlite3\nc = sqlite3.connect(HERE / 'log.db'); c.execute('select * from x')\n{end}")
     assert [place.count(), place.count()] == [1, 1]
     with contextlib.closing(sqlite3.connect(place.here / "log.db")) as connection, connection:
         before = (place.here / "log.db").read_bytes()
