@@ -7,6 +7,8 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,6 +89,25 @@ def place(tmp_path: Path, workers: Workers, sample: Callable[[str], Path]) -> Pl
     return Place(tmp_path, workers)
 
 
+_SAVE = """
+import sys
+import tensorflow as tf
+for name, shape in (("saved", [2]), ("other", [])):
+    module = tf.Module()
+    module.v = tf.Variable([1.0, 2.0])
+    module.f = tf.function(lambda x: x, [tf.TensorSpec(shape)])
+    tf.saved_model.save(module, f"{sys.argv[1]}/{name}")
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel; `other` beside it has the same variables."""
+    folder = tmp_path_factory.mktemp("saved")
+    subprocess.run([sys.executable, "-c", _SAVE, str(folder)], check=True, capture_output=True)
+    return folder / "saved"
+
+
 def rewrite_in_the_same_size_and_time(path: Path, old: str, new: str) -> None:
     status = path.stat()
     text = path.read_text()
@@ -124,6 +145,35 @@ def test_rebuild_after_a_file_was_edited_that_it_reads_runs_the_builder(
     assert place.count() == 2
 
 
+_RESTORE = """
+restored = tf.train.Checkpoint(v=tf.Variable(0.0))
+restored.restore(str(HERE / "small")).expect_partial()
+"""
+_GET_TENSOR = """
+reader = tf.train.load_checkpoint(str(HERE / "small"))
+assert type(reader) is type(tf.compat.v1.train.NewCheckpointReader(str(HERE / "small")))
+for name in reader.get_variable_to_shape_map():
+    assert reader.get_tensor(name) is not None
+"""
+_LOAD_VARIABLE = """
+for name, _ in tf.train.list_variables(str(HERE / "small")):
+    tf.train.load_variable(str(HERE / "small"), name)
+"""
+_COPY = """
+import tempfile
+made = os.path.join(tempfile.mkdtemp(), "copy.txt")
+tf.io.gfile.copy(str(HERE / "words/one.txt"), made)
+assert open(made).read() in ("one\\n", "two\\n")
+"""
+_HDF5 = """
+import h5py, io
+try: h5py.h5f.open(name=bytes(HERE / 'words/one.txt'))
+except OSError: pass
+with h5py.File(io.BytesIO(), "w") as file: file["x"] = 1
+file = io.BytesIO()
+with h5py.File(file, "w") as made: made["x"] = 1
+assert h5py.File(file)["x"][()] == 1
+"""
 _TABLE = """
 import tensorflow.lookup as tables
 tables.StaticVocabularyTable(
@@ -151,21 +201,31 @@ tables.StaticVocabularyTable(
         ("try: tf.load_op_library(str(HERE / 'words/one.txt'))\nexcept tf.errors.NotFoundError: pass", "words/one.txt"),
         ("import h5py\ntry: h5py.File(HERE / 'words/one.txt')\nexcept OSError: pass", "words/one.txt"),
         ("tf.train.list_variables(str(HERE / 'small'))", "small.index"),
+        (_RESTORE, "small.index"),
+        (_GET_TENSOR, "small.index"),
+        (_LOAD_VARIABLE, "small.index"),
+        ("tf.saved_model.load(str(HERE / 'saved'))", "saved/saved_model.pb"),
+        (_COPY, "words/one.txt"),
+        (_HDF5, "words/one.txt"),
     ],
 )
 def test_rebuild_after_a_change_of_what_tensorflow_reads_for_it_runs_the_builder(
-    place: Place, read: str, new: str, demo_runs: Path
+    place: Place, read: str, new: str, demo_runs: Path, saved: Path
 ) -> None:
     place.write("counted.py", f"{place.builders.read_text()}\n{read}\n")
     (place.folder / "words").mkdir()
     place.write("words/one.txt", "one\n")
     for part in ("index", "data-00000-of-00001"):
         shutil.copy(demo_runs / "mlp" / f"ckpt-10.{part}", place.folder / f"small.{part}")
+    shutil.copytree(saved, place.folder / "saved")
     place.rebuild()
     place.rebuild()
     assert place.count() == 1
     if new == "small.index":
         shutil.copy(demo_runs / "custom" / "ckpt-10.index", place.folder / new)
+        shutil.copy(demo_runs / "custom" / "ckpt-10.data-00000-of-00001", place.folder / "small.data-00000-of-00001")
+    elif new == "saved/saved_model.pb":
+        shutil.copy(saved.parent / "other" / "saved_model.pb", place.folder / new)
     else:
         place.write(new, "two\n")
     place.rebuild()

@@ -16,8 +16,12 @@ MOST_HASHED_BYTES = 16 << 20
 """A larger file is told by its size and times alone: it is data, and hashing it would cost more than it saves."""
 UNSETTLED = "changed while it was read"
 """The digest of a file that changed since the process began: which of the two it read is not known, so none fits."""
+RACY_NS = 2_000_000_000
+"""A file that changed within the clock's tick may change again without showing it (as in Git's index)."""
 FILE, FOLDER, OTHER, MISSING = "file", "folder", "other", ""
 """What a path may be."""
+# What SQLite makes beside a database that it opens, even to read; an empty one says as much as none.
+_LOGS = ("-wal", "-journal")
 # What Python itself puts beside sources.
 _NO_NAMES = frozenset({"__pycache__"})
 # What differs from terminal to terminal and from start to start, and decides how things are shown, if anything.
@@ -37,9 +41,10 @@ class Dependencies:
     """What was read.
 
     `files`: path -> digest of its content. `folders`: path -> digest of its names, where they were listed. `kinds`:
-    path -> FILE, FOLDER, OTHER or MISSING, where that was asked. `environment`: variable -> digest of its value, empty
-    where unset. `whole_environment`: what `digest_environment` gives, where all of it was read. `directory`: the
-    working directory, where that mattered.
+    path -> FILE, FOLDER, OTHER or MISSING, where that was asked. `links`: path -> digest of where a symbolic link
+    leads, where that was asked. `environment`: variable -> digest of its value, empty where unset.
+    `whole_environment`: what `digest_environment` gives, where all of it was read. `directory`: the working directory
+    that it began in, where that mattered.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -48,6 +53,7 @@ class Dependencies:
     folders: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
     whole_environment: str | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,13 +70,20 @@ def digest_text(text: str | None) -> str:
 
 def digest_environment(environment: Mapping[str, str]) -> str:
     """Return what changes when a variable does, or comes or goes, but for those of terminals and of workers."""
-    return digest_text(json.dumps(sorted((n, v) for n, v in environment.items() if n not in _NOISE)))
+    return digest_text(json.dumps(sorted((n, v) for n, v in environment.items() if not is_noise(n))))
+
+
+def is_noise(variable: str) -> bool:
+    """Tell whether a variable counts only where it is asked for by name."""
+    return variable in _NOISE
 
 
 def digest_file(path: str) -> str:
     """Return what changes when a file's content does; empty when it is gone. Of a folder: when its names do."""
     try:
         status = os.stat(path)
+        if status.st_size == 0 and path.endswith(_LOGS):
+            return ""
         if stat.S_ISREG(status.st_mode) and status.st_size <= MOST_HASHED_BYTES:
             with open(path, "rb") as file:
                 return hashlib.sha256(file.read()).hexdigest()
@@ -80,12 +93,21 @@ def digest_file(path: str) -> str:
 
 
 def digest_names(folder: str) -> str:
-    """Return what changes when the names in a folder do; empty when it is gone."""
+    """Return what changes when the names in a folder do, or a file becomes a folder; empty when it is gone."""
     try:
-        names = os.listdir(folder)
+        with os.scandir(folder) as entries:
+            names = [entry.name + os.sep * entry.is_dir() for entry in entries if entry.name not in _NO_NAMES]
     except OSError:
         return ""
-    return digest_text("\0".join(sorted(n for n in names if n not in _NO_NAMES)))
+    return digest_text("\0".join(sorted(names)))
+
+
+def digest_link(path: str) -> str:
+    """Return what changes when a symbolic link leads elsewhere; empty of what is none."""
+    try:
+        return digest_text(os.readlink(path))
+    except (OSError, ValueError):
+        return ""
 
 
 def find_kind(path: str) -> str:

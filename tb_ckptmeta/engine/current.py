@@ -19,9 +19,11 @@ from typing import Any
 
 import tb_ckptmeta
 from tb_ckptmeta.core.dependencies import (
+    RACY_NS,
     Dependencies,
     digest_environment,
     digest_file,
+    digest_link,
     digest_names,
     digest_text,
     find_kind,
@@ -32,9 +34,6 @@ from tb_ckptmeta.engine.process import make_environment
 _LIBRARIES = ("tensorflow", "keras", "tf_keras")
 # What TensorFlow and Keras read at import, before anybody notices.
 _PREFIXES = ("TF_", "KERAS_", "XLA_", "PYTHON")
-# A file that changed within the clock's tick may change again without showing it (as in Git's index).
-_RACY_NS = 2_000_000_000
-
 # File systems of object stores may leave a folder's times as they are for ever.
 _BELIEVED_SECONDS = 60.0
 
@@ -73,6 +72,8 @@ class Digests:
             return False
         if any(find_kind(path) != kind for path, kind in read.kinds.items()):
             return False
+        if any(digest_link(path) != digest for path, digest in read.links.items()):
+            return False
         if any(self.get_names(path) != digest for path, digest in read.folders.items()):
             return False
         if not read.environment and read.whole_environment is None:
@@ -95,7 +96,7 @@ def _look(path: str, digest: Callable[[str], str], known: dict[str, _Known], bel
         return found.digest
     taken = time.monotonic()
     value = digest(path)
-    if time.time_ns() - max(now[:2]) > _RACY_NS:
+    if time.time_ns() - max(now[:2]) > RACY_NS:
         known[path] = _Known(now, value, taken)
     return value
 

@@ -7,8 +7,8 @@ import importlib.util
 import os
 import random
 import sys
-import time
 from collections.abc import Set
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,13 @@ from tb_ckptmeta.core.dependencies import UNSETTLED, Dependencies, digest_file
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Spec
 from tb_ckptmeta.worker.loaded import find_file, get_loaded
+from tb_ckptmeta.worker.looks import is_late, mark
 from tb_ckptmeta.worker.user_code import run_user_code
 
 if TYPE_CHECKING:
     from tb_ckptmeta.worker.watch import Watch
 
 SEED = 20240229
-_started = time.time_ns()
 # TensorFlow imports them when they are first asked for.
 _LAZY = frozenset({"tensorflow", "keras", "tf_keras"})
 
@@ -40,8 +40,6 @@ def import_tensorflow(seed: int = SEED) -> Any:
             "TensorFlow is not installed beside tb_ckptmeta, and a rebuild needs it: "
             'pip install "tensorboard-plugin-ckptmeta[tensorflow]", or your own build of TensorFlow.',
         )
-    global _started
-    _started = time.time_ns()
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
@@ -94,34 +92,22 @@ def find_dependencies(spec: Spec, watch: Watch) -> Dependencies:
     before user code ran, and the rest of those packages, is not listed where it is installed: the caller knows the
     installation.
     """
-    places, loaded = watch.places, get_loaded()
-    files = {spec.path} if spec.path else set()
+    places, loaded, read = watch.places, get_loaded(), watch.find_read()
+    sources = {spec.path} if spec.path else set()
     for name, module in loaded.find_newer().items():
         path = find_file(module)
         if path is None:
             continue
         if places.is_own(path) or (places.is_installed(path) and not _is_known(name, loaded.packages, spec)):
-            files.add(path)
-    read = {p: digest for p, digest in watch.find_digests().items() if not (p in sys.path and not os.path.isfile(p))}
-    return Dependencies(
-        {**{p: _digest_settled(p) for p in sorted(files - read.keys())}, **read, **loaded.digest_files()},
-        watch.environment,
-        watch.directory,
-        watch.folders,
-        {path: kind for path, kind in watch.kinds.items() if path not in read},
-        watch.whole_environment,
+            sources.add(path)
+    files = {p: digest for p, digest in read.files.items() if not (p in sys.path and not os.path.isfile(p))}
+    imported = sorted(sources - files.keys())
+    digests = {path: UNSETTLED if is_late(mark(path), watch.began) else digest_file(path) for path in imported}
+    return replace(
+        read,
+        files={**digests, **files, **loaded.digest_files()},
+        kinds={path: kind for path, kind in read.kinds.items() if path not in files},
     )
-
-
-def _digest_settled(path: str) -> str:
-    """Return a file's digest, or one that fits nothing where it changed since this worker began."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ""
-    if max(status.st_mtime_ns, status.st_ctime_ns) >= _started:
-        return UNSETTLED
-    return digest_file(path)
 
 
 def _is_known(name: str, packages: Set[str], spec: Spec) -> bool:

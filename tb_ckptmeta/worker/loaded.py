@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tb_ckptmeta.core.dependencies import UNSETTLED
-from tb_ckptmeta.worker.looks import Look, look, mark, settle
+from tb_ckptmeta.worker.looks import Look, is_late, look, mark, settle
 from tb_ckptmeta.worker.places import Places
 from tb_ckptmeta.worker.start import STARTED
 
@@ -49,11 +49,12 @@ class Loaded:
 
     def has_changed(self) -> bool:
         """Tell whether one of the files is no longer what was imported, or may not be."""
-        return any(mark(path) != seen.mark or _is_late(seen) for path, seen in self.files.items())
+        return any(mark(path) != seen.mark or is_late(seen.mark, STARTED) for path, seen in self.files.items())
 
     def digest_files(self) -> dict[str, str]:
         """Return path -> digest of what was imported."""
-        return {path: UNSETTLED if _is_late(seen) else settle(path, seen) for path, seen in self.files.items()}
+        late = {path for path, seen in self.files.items() if is_late(seen.mark, STARTED)}
+        return {path: UNSETTLED if path in late else settle(path, seen) for path, seen in self.files.items()}
 
 
 @functools.cache
@@ -75,8 +76,3 @@ def find_file(module: Any) -> str | None:
     except Exception:  # user code may put anything there
         return None
     return os.path.abspath(path) if isinstance(path, str) else None
-
-
-def _is_late(seen: Look) -> bool:
-    """Tell whether a file was written to since this process began, perhaps after it had been imported."""
-    return seen.mark is not None and max(seen.mark[:2]) >= STARTED

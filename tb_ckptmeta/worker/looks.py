@@ -6,12 +6,10 @@ import os
 import time
 from dataclasses import dataclass
 
-from tb_ckptmeta.core.dependencies import UNSETTLED, digest_file
+from tb_ckptmeta.core.dependencies import RACY_NS, UNSETTLED, digest_file
 
 _HASHED_BYTES = 1 << 20
 """A larger file is hashed at the end, and if it has been touched until then, it counts as changed."""
-# A file that changed within the clock's tick may change again without showing it.
-_RACY_NS = 2_000_000_000
 
 _stat = os.stat  # while user code runs, os.stat tells of who asks
 
@@ -39,7 +37,7 @@ def look(path: str) -> Look:
     found = mark(path)
     if found is None:
         return Look(None, "")
-    racy = time.time_ns() - max(found[:2]) < _RACY_NS
+    racy = time.time_ns() - max(found[:2]) < RACY_NS
     return Look(found, digest_file(path) if racy or found[2] <= _HASHED_BYTES else None, racy)
 
 
@@ -49,3 +47,8 @@ def settle(path: str, before: Look) -> str:
         return digest_file(path) if before.digest is None else before.digest
     now = digest_file(path)
     return now if now == before.digest else UNSETTLED
+
+
+def is_late(found: tuple[int, ...] | None, since: int) -> bool:
+    """Tell of a file's mark whether it was written to at `since` (`time.time_ns`) or later, perhaps after a reading."""
+    return found is not None and max(found[:2]) >= since

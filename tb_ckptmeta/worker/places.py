@@ -43,8 +43,13 @@ class Places:
         """Tell whether an absolute path is that of an installed package, or of Python."""
         return f"{path}{os.sep}".startswith(self._installed) and ".." not in path
 
+    def is_made(self, path: str) -> bool:
+        """Tell whether an absolute path begins with a job's folder, or with ours, wherever it leads from there."""
+        return path.startswith(self._made)
+
     def _is_own(self, path: str) -> bool:
         """Tell whether an absolute path may be the user's own: neither installed, nor ours, nor made for this job."""
+        path = os.path.normpath(path)  # what begins with TMPDIR and goes on with .. is elsewhere
         within = f"{path}{os.sep}"
         if within.startswith(self._made) or self.is_installed(path):
             return False

@@ -10,27 +10,39 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Set
+import time
+from collections.abc import Iterator
 from typing import Any
 
-from tb_ckptmeta.core.dependencies import UNSETTLED, digest_environment, digest_names, digest_text, find_kind
+from tb_ckptmeta.core.dependencies import (
+    FILE,
+    UNSETTLED,
+    Dependencies,
+    digest_environment,
+    digest_link,
+    digest_names,
+    digest_text,
+    find_kind,
+    is_noise,
+)
 from tb_ckptmeta.worker.looks import Look, look, mark, settle
 from tb_ckptmeta.worker.places import Places
 from tb_ckptmeta.worker.start import ENVIRONMENT
 from tb_ckptmeta.worker.watch_environment import watch_environment
+from tb_ckptmeta.worker.watch_events import make_hook
 from tb_ckptmeta.worker.watch_imports import watching_imports
 from tb_ckptmeta.worker.watch_libraries import Libraries, require_names
 from tb_ckptmeta.worker.watch_system import watching_system
 
-_EVENTS = frozenset({"open", "os.listdir", "os.scandir", "ctypes.dlopen", "sqlite3.connect"})
 # What the worker itself has set, by the job or by what the caller's key for it says.
 _OURS = ("TMPDIR", "TEMP", "TMP", "TF_USE_LEGACY_KERAS")
-# Who lists folders to find modules and what is installed, which is known by other means.
-_FINDERS = ("importlib.", "zipimport", "pkg_resources")
 # What sits between the environment and who goes through it.
 _BETWEEN = ("tb_ckptmeta.", "collections.abc", "os")
 # Who goes through the environment for variables of its own, which decide how progress is shown.
 _HARMLESS = ("tqdm.",)
+
+# A file without a name is made in a folder, whose path is given.
+_NAMELESS = getattr(os, "O_TMPFILE", -1)
 
 
 class Watch:
@@ -40,16 +52,21 @@ class Watch:
     """
 
     def __init__(self, *job: str) -> None:
-        self.folders: dict[str, str] = {}
-        self.kinds: dict[str, str] = {}
-        self.environment: dict[str, str] = {}
-        self.whole_environment: str | None = None
-        self.directory: str | None = None
+        self.began = time.time_ns()
         self._looks: dict[str, Look | None] = {}  # None: what it held is not one content
+        self._folders: dict[str, str] = {}
+        self._kinds: dict[str, str] = {}
+        self._links: dict[str, str] = {}
+        self._made: set[str] = set()
+        self._environment: dict[str, str] = {}
+        self._whole_environment: str | None = None
         self._set = set(_OURS)
         # Asked for now: to find it, Python asks for the working directory, and then knows it.
         self.places = Places(tempfile.gettempdir(), *job)
         self._getcwd = os.getcwd
+        self._first_directory = self._find_directory()
+        self._directory: str | None = None
+        self._has_moved = False
         self._watching = False
         self._aside = threading.local()
 
@@ -65,17 +82,33 @@ class Watch:
         libraries.look()
         watch_environment(self)
         with watching_system(self), watching_imports(self.places, self.add_kind, libraries.look):
+            self.began = time.time_ns()
             self._watching = True
-            sys.addaudithook(self._make_hook())
+            sys.addaudithook(make_hook(self))
             try:
                 yield
             finally:
                 self._watching = False
         require_names()  # of what has been loaded meanwhile
 
-    def find_digests(self) -> dict[str, str]:
-        """Return path -> digest of each file that was read; of what was not one content, one that never fits."""
-        return {path: UNSETTLED if seen is None else settle(path, seen) for path, seen in self._looks.items()}
+    def find_read(self) -> Dependencies:
+        """Return what was read. A file that was not one content has a digest that never fits; what user code has made
+        and taken away again is its own affair.
+        """
+        # Copies all: a thread of user code may go on reading.
+        looks = {p: s for p, s in self._looks.copy().items() if (s and s.mark is None) or not self._is_gone(p)}
+        return Dependencies(
+            {path: UNSETTLED if seen is None else settle(path, seen) for path, seen in looks.items()},
+            self._environment.copy(),
+            self._directory,
+            self._leave_gone(self._folders),
+            self._leave_gone(self._kinds),
+            self._whole_environment,
+            self._leave_gone(self._links),
+        )
+
+    def is_watching(self) -> bool:
+        return self._watching
 
     def add_file(self, path: Any) -> None:
         """Note a file that is read; of one that is not on this machine no digest will ever fit."""
@@ -85,12 +118,14 @@ class Watch:
         if text.endswith(".pyc"):
             with contextlib.suppress(ValueError):  # one without a source is what there is to read
                 text = importlib.util.source_from_cache(text)
-        with self._look_aside():
+        with self.look_aside():
             if text not in self._looks:
                 self._looks[text] = look(text)
                 return
             before = self._looks[text]
             if before is None or (mark(text) == before.mark and not before.racy):
+                return
+            if before.mark is None and text in self._made:  # it was missing: that is what has been read
                 return
             now = look(text)
             if now.digest is None or now.digest != before.digest:
@@ -99,9 +134,9 @@ class Watch:
     def add_folder(self, path: Any) -> None:
         """Note a folder whose names are listed."""
         text = self._place("." if path is None else path)
-        if text is not None and text not in self.folders:
-            with self._look_aside():
-                self.folders[text] = digest_names(text)
+        if text is not None and text not in self._folders:
+            with self.look_aside():
+                self._folders[text] = digest_names(text)
 
     def add_pattern(self, pattern: Any) -> None:
         """Note that files are looked for by a pattern; by one of folders, nothing will ever fit."""
@@ -121,20 +156,20 @@ class Watch:
         text = self._place(path)
         if text is None:
             return ""
-        if text not in self.kinds:
-            with self._look_aside():
-                self.kinds[text] = find_kind(text) if kind is None else kind
-        return self.kinds[text]
+        if text not in self._kinds:
+            with self.look_aside():
+                self._kinds[text] = find_kind(text) if kind is None else kind
+        return self._kinds[text]
 
     def add_variable(self, name: str) -> None:
         """Note an environment variable that is read."""
-        if self._is_asked() and name not in self._set:
-            self.environment.setdefault(name, digest_text(ENVIRONMENT.get(name)))
+        if name not in self._set and self._is_asked(is_noise(name)):
+            self._environment.setdefault(name, digest_text(ENVIRONMENT.get(name)))
 
     def add_environment(self) -> None:
         """Note that all environment variables are read."""
         if self._is_asked():
-            self.whole_environment = digest_environment(ENVIRONMENT)
+            self._whole_environment = digest_environment(ENVIRONMENT)
 
     def add_own_variable(self, name: str) -> None:
         """Note that user code has set a variable: what it reads there from now on is its own."""
@@ -143,11 +178,61 @@ class Watch:
 
     def add_directory(self) -> None:
         """Note that it is asked what the working directory is."""
-        if self._is_heard():
-            self.directory = self._getcwd()
+        if self._is_heard() and not (self._has_moved and self._find_directory() != self._first_directory):
+            self._directory = self._first_directory
+
+    def add_move(self, directory: Any) -> None:
+        """Note that the working directory is about to be changed: to one of user code's own, or from where it is."""
+        if isinstance(directory, int) or os.path.isabs(os.fsdecode(directory)):
+            self._has_moved = True
+        else:
+            self.add_directory()
+
+    def add_open(self, path: Any, flags: int) -> None:
+        """Note a file that is opened with flags of open(2)."""
+        if flags & os.O_CREAT:
+            self.add_made(path)
+        if flags & _NAMELESS != _NAMELESS and not flags & (os.O_WRONLY | os.O_TRUNC):
+            self.add_file(path)
+
+    def add_made(self, path: Any) -> None:
+        """Note a file or folder that is made, if it is not there yet."""
+        text = self._find_place(path)
+        while text is not None and text not in self._made and mark(text) is None:
+            self._made.add(text)
+            text = os.path.dirname(text)
+
+    def add_alias(self, path: Any, alias: Any) -> None:
+        """Note a file that gets another name, where nobody listens to what is read by it."""
+        self.add_made(alias)
+        beside = os.path.join(self._find_directory() or "", os.fsdecode(alias))
+        text = os.path.join(os.path.dirname(beside), os.fsdecode(path))
+        with self.look_aside():
+            is_read = not self.places.is_own(beside) and find_kind(text) == FILE
+        if is_read:
+            self.add_file(text)
+
+    def add_link(self, path: Any) -> None:
+        """Note that it is asked where a symbolic link leads."""
+        text = self._place(path)
+        if text is not None and text not in self._links:
+            with self.look_aside():
+                self._links[text] = digest_link(text)
 
     def _place(self, path: Any) -> str | None:
-        """Return the absolute path of what is to be noted, None of what is not."""
+        """Return the absolute path of what is to be noted, None of what is not, and note what it depends on."""
+        text = self._find_place(path)
+        if text is None:
+            return None
+        if "://" in text:
+            self._looks[text] = None
+            return None
+        if not os.path.isabs(os.fsdecode(path)):
+            self.add_directory()
+        return text
+
+    def _find_place(self, path: Any) -> str | None:
+        """Return the absolute path or the URL of what may be noted, None of what is not heard or not worth it."""
         if not self._is_heard():
             return None
         try:
@@ -155,58 +240,54 @@ class Watch:
         except TypeError:  # a file descriptor
             return None
         if "://" in text:
-            self._looks[text] = None
-            return None
+            return text
         if not os.path.isabs(text):
-            with contextlib.suppress(OSError):  # it has been deleted
-                self.directory = self._getcwd()
-                text = os.path.join(self.directory, text)
-        return text if self.places.is_own(text) else None
+            text = os.path.join(self._find_directory() or "", text)
+        if not self.places.is_own(text):
+            return None
+        if self.places.is_made(text):  # by TMPDIR/../x one finds x for as long as there is a TMPDIR
+            head, _, rest = text.rpartition(f"{os.sep}..")
+            with self.look_aside():
+                text = os.path.realpath(f"{head}{os.sep}..") + rest
+        return text
 
-    def _is_asked(self) -> bool:
+    def _is_asked(self, by_name: bool = False) -> bool:
         """Tell whether the environment is read for something that is not noted yet."""
-        return self._is_heard() and self.whole_environment is None and not _find_caller().startswith(_HARMLESS)
+        if not self._is_heard() or (self._whole_environment is not None and not by_name):
+            return False
+        return not _find_caller().startswith(_HARMLESS)
 
     def _is_heard(self) -> bool:
         return self._watching and not getattr(self._aside, "is_on", False)
 
     @contextlib.contextmanager
-    def _look_aside(self) -> Iterator[None]:
+    def look_aside(self) -> Iterator[None]:
         """Read for the watch's own sake, within."""
+        before = getattr(self._aside, "is_on", False)
         self._aside.is_on = True
         try:
             yield
         finally:
-            self._aside.is_on = False
+            self._aside.is_on = before
 
-    def _make_hook(self) -> Callable[[str, tuple[Any, ...]], None]:
-        """Return what hears Python's audit events (PEP 578), which are many: TensorFlow alone asks for `id` by the ten
-        thousand.
-        """
+    def _leave_gone(self, noted: dict[str, str]) -> dict[str, str]:
+        """Return what is noted, but for what is user code's own and gone; that it was missing before stays true."""
+        return {path: value for path, value in noted.copy().items() if value == "" or not self._is_gone(path)}
 
-        def hear(event: str, arguments: tuple[Any, ...], events: Set[str] = _EVENTS) -> None:
-            if event in events and self._watching:
-                # What is not understood must not fail in the middle of user code, which will fail by itself.
-                with contextlib.suppress(TypeError, ValueError):
-                    self._note(event, arguments)
+    def _is_gone(self, path: str) -> bool:
+        """Tell whether user code has made a file or folder, or what it was in, and has taken it away again."""
+        made = self._made
+        if not made or mark(path) is not None:
+            return False
+        while path not in made and path != os.path.dirname(path):
+            path = os.path.dirname(path)
+        return path in made
 
-        return hear
-
-    def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
-        what = arguments[0]
-        if event == "open":  # a path, a mode and flags
-            if not arguments[2] & (os.O_WRONLY | os.O_TRUNC | os.O_APPEND):
-                self.add_file(what)
-        elif event == "ctypes.dlopen":
-            # A name alone is looked for among the system's libraries.
-            if what is not None and os.sep in os.fsdecode(what):
-                self.add_file(what)
-        elif event == "sqlite3.connect":
-            if what != ":memory:":  # it may be a URI: file:PATH?mode=ro
-                self.add_file(os.fsdecode(what).removeprefix("file:").partition("?")[0])
-        # Who asks: the frames of an audit hook are on top of those of who causes the event.
-        elif not sys._getframe(2).f_globals.get("__name__", "").startswith(_FINDERS):
-            self.add_folder(what)
+    def _find_directory(self) -> str | None:
+        try:
+            return self._getcwd()
+        except OSError:  # it has been deleted
+            return None
 
 
 def _find_caller() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import os
 from typing import Any, Protocol
 
@@ -26,11 +28,22 @@ def watch_environment(watch: EnvironmentWatch) -> None:
 def _watch(environ: Any, watch: EnvironmentWatch) -> None:
     kind: Any = type(environ)
 
+    listed: collections.deque[Any] = collections.deque()
+
+    def is_next(name: Any) -> bool:
+        """Tell whether dict() or its like goes on: it has all names, then takes one after the other."""
+        with contextlib.suppress(IndexError):
+            if listed[0] == name:
+                listed.popleft()
+                return True
+        listed.clear()
+        return False
+
     class Watched(kind):  # type: ignore[misc]
         """The environment, which tells what is asked of it. Whoever goes through it has read all of it."""
 
         def __getitem__(self, name: Any) -> Any:
-            if isinstance(name, (str, bytes)):
+            if isinstance(name, (str, bytes)) and not is_next(name):
                 watch.add_variable(os.fsdecode(name))
             return super().__getitem__(name)
 
@@ -46,7 +59,10 @@ def _watch(environ: Any, watch: EnvironmentWatch) -> None:
 
         def __iter__(self) -> Any:
             watch.add_environment()
-            return super().__iter__()
+            listed.clear()
+            for name in super().__iter__():
+                listed.append(name)
+                yield name
 
         def __len__(self) -> Any:
             watch.add_environment()

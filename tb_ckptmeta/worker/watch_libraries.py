@@ -6,6 +6,7 @@ The private names that this is built on, in one place, with a guard. A module th
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -20,13 +21,18 @@ _LIBRARY = "tensorflow.python.framework.load_library"
 _HDF5 = "h5py.h5f"
 _NAMES = (
     (_FILE_IO, "_pywrap_file_io.BufferedInputStream"),
+    (_FILE_IO, "_pywrap_file_io.CopyFile"),
+    (_FILE_IO, "_pywrap_file_io.CreateDir"),
     (_FILE_IO, "_pywrap_file_io.FileExists"),
     (_FILE_IO, "_pywrap_file_io.GetChildren"),
     (_FILE_IO, "_pywrap_file_io.GetMatchingFiles"),
     (_FILE_IO, "_pywrap_file_io.IsDirectory"),
+    (_FILE_IO, "_pywrap_file_io.RecursivelyCreateDir"),
+    (_FILE_IO, "_pywrap_file_io.RenameFile"),
     (_FILE_IO, "_pywrap_file_io.Stat"),
+    (_FILE_IO, "_pywrap_file_io.WritableFile"),
     (_EAGER, "TFE_Py_FastPathExecute"),
-    (_READER, "CheckpointReader"),
+    (_READER, "CheckpointReader.__init__"),
     (_LIBRARY, "py_tf.TF_LoadLibrary"),
     (_HDF5, "open"),
 )
@@ -42,6 +48,8 @@ class FileWatch(Protocol):
     def add_folder(self, path: Any) -> None: ...
 
     def add_kind(self, path: Any, kind: str | None = None) -> Any: ...
+
+    def add_made(self, path: Any) -> None: ...
 
     def add_pattern(self, pattern: Any) -> None: ...
 
@@ -98,8 +106,13 @@ class Libraries:
 
 
 def _watch_file_io(file_io: Any, watch: FileWatch) -> None:
+    _tell_creation(file_io._pywrap_file_io.BufferedInputStream, watch.add_file)
+    _tell_creation(file_io._pywrap_file_io.WritableFile, watch.add_made)
     told = {
-        "BufferedInputStream": watch.add_file,
+        "CopyFile": watch.add_file,
+        "RenameFile": watch.add_file,
+        "CreateDir": watch.add_made,
+        "RecursivelyCreateDir": watch.add_made,
         "FileExists": watch.add_kind,
         "IsDirectory": watch.add_kind,
         "Stat": watch.add_kind,
@@ -115,7 +128,7 @@ def _watch_checkpoints(reader: Any, watch: FileWatch) -> None:
         for path in (os.fsdecode(prefix), f"{os.fsdecode(prefix)}.index"):
             watch.add_file(path)
 
-    reader.CheckpointReader = _tell(reader.CheckpointReader, tell)
+    _tell_creation(reader.CheckpointReader, tell)
 
 
 def _watch_op_libraries(library: Any, watch: FileWatch) -> None:
@@ -123,7 +136,11 @@ def _watch_op_libraries(library: Any, watch: FileWatch) -> None:
 
 
 def _watch_hdf5(hdf5: Any, watch: FileWatch) -> None:
-    hdf5.open = _tell(hdf5.open, watch.add_file)
+    def tell(name: Any) -> None:
+        if not os.fsdecode(name).startswith("<"):  # an object of Python, which h5py calls by what it shows of itself
+            watch.add_file(name)
+
+    hdf5.open = _tell(hdf5.open, tell, "name")
 
 
 class _Telling:
@@ -137,20 +154,35 @@ class _Telling:
         return getattr(self._module, name)
 
 
-def _tell(function: Callable[..., Any], tell: Callable[[Any], object]) -> Callable[..., Any]:
+def _tell(function: Callable[..., Any], tell: Callable[[Any], object], keyword: str = "") -> Callable[..., Any]:
+    """Return the function, and tell what its first argument is, which may be given by `keyword`."""
+
+    @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
-        if arguments:
-            tell(arguments[0])
+        if arguments or keyword in options:
+            tell(arguments[0] if arguments else options[keyword])
         return function(*arguments, **options)
 
     return call
+
+
+def _tell_creation(kind: Any, tell: Callable[[Any], object]) -> None:
+    """Tell what objects of a class are made of. It stays the class that it is: others call what it has, and compare."""
+    initialize = kind.__init__
+
+    def call(self: Any, *arguments: Any, **options: Any) -> None:
+        if arguments:
+            tell(arguments[0])
+        initialize(self, *arguments, **options)
+
+    kind.__init__ = call
 
 
 def _watch_operations(eager: Any, watch: FileWatch) -> None:
     execute = eager.TFE_Py_FastPathExecute
 
     def tell(*arguments: Any) -> Any:
-        place = _OPERATIONS.get(arguments[1])
+        place = _OPERATIONS.get(arguments[1]) if len(arguments) > 1 else None
         if place is not None and place < len(arguments):
             add = watch.add_pattern if arguments[1] == "MatchingFiles" else watch.add_file
             for name in _flatten(arguments[place]):

@@ -5,17 +5,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import pathlib
 import stat
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from tb_ckptmeta.core.dependencies import FOLDER, MISSING, name_kind
 
+_KEPT = ("getcwd", "readlink", "stat")
+_readlink = os.readlink
+
 
 class SystemWatch(Protocol):
     """Who is told."""
 
     def add_directory(self) -> None: ...
+
+    def add_link(self, path: Any) -> None: ...
+
+    def add_open(self, path: Any, flags: int) -> None: ...
+
+    def look_aside(self) -> contextlib.AbstractContextManager[None]: ...
 
     def add_kind(self, path: Any, kind: str | None = None) -> Any: ...
 
@@ -32,20 +42,30 @@ def watching_system(watch: SystemWatch) -> Iterator[None]:
         "stat": _tell_kind(os.stat, watch),
         "lstat": _tell_kind(os.lstat, watch, links=True),
         "access": _tell_access(os.access, watch),
+        "readlink": _tell_link(os.readlink, watch),
+        "open": _tell_open(os.open, watch),
     }
     originals = {name: getattr(os, name) for name in replaced}
+    # Python 3.10's pathlib has taken these for itself.
+    kept: Any = getattr(pathlib, "_NormalAccessor", None)
+    pathlibs = {name: kept.__dict__[name] for name in _KEPT if kept is not None and name in kept.__dict__}
     # Who looks there finds that the function takes a file descriptor, say.
     abilities = (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks, os.supports_effective_ids)
     for name, function in replaced.items():
         for ability in abilities:
             if originals[name] in ability:
                 ability.add(function)
+        function.__module__ = "os"  # the original's is where pickle would not find it
         setattr(os, name, function)
+    for name in pathlibs:
+        setattr(kept, name, staticmethod(replaced[name]))
     try:
         yield
     finally:
         for name, function in originals.items():
             setattr(os, name, function)
+        for name, function in pathlibs.items():
+            setattr(kept, name, function)
 
 
 def _tell_directory(function: Callable[[], Any], watch: SystemWatch) -> Callable[[], Any]:
@@ -83,5 +103,30 @@ def _tell_access(function: Callable[..., Any], watch: SystemWatch) -> Callable[.
         if not isinstance(path, int) and options.get("dir_fd") is None:
             watch.add_kind(path)
         return function(path, mode, **options)
+
+    return tell
+
+
+def _tell_link(function: Callable[..., Any], watch: SystemWatch) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def tell(path: Any, **options: Any) -> Any:
+        if options.get("dir_fd") is None:
+            watch.add_link(path)
+        return function(path, **options)
+
+    return tell
+
+
+def _tell_open(function: Callable[..., int], watch: SystemWatch) -> Callable[..., int]:
+    """Tell what a path within an open folder is: the audit event does not say that it is within one."""
+
+    @functools.wraps(function)
+    def tell(path: Any, flags: int, *mode: Any, dir_fd: int | None = None, **options: Any) -> int:
+        if dir_fd is None:
+            return function(path, flags, *mode, **options)
+        with contextlib.suppress(OSError, TypeError, ValueError):  # there is no /proc, or no such folder
+            watch.add_open(os.path.join(_readlink(f"/proc/self/fd/{dir_fd}"), os.fsdecode(path)), flags)
+        with watch.look_aside():
+            return function(path, flags, *mode, dir_fd=dir_fd, **options)
 
     return tell

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tb_ckptmeta.core.dependencies import FILE, FOLDER, MISSING, UNSETTLED, Dependencies, digest_environment
+from tb_ckptmeta.core.dependencies import (
+    FILE,
+    FOLDER,
+    MISSING,
+    UNSETTLED,
+    Dependencies,
+    digest_environment,
+    digest_link,
+)
 from tb_ckptmeta.engine.current import Digests
 from tb_ckptmeta.engine.process import make_environment
 
@@ -27,6 +35,7 @@ def test_digests_of_a_folder_change_with_its_names_alone(tmp_path: Path) -> None
 def test_digests_tell_whether_what_was_read_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digests, file, missing = Digests(), tmp_path / "one", str(tmp_path / "two")
     file.write_text("1")
+    (tmp_path / "link").symlink_to("one")
     monkeypatch.delenv("TB_CKPTMETA_TEST", raising=False)
     whole = digest_environment(make_environment("0"))
     read = Dependencies(
@@ -36,6 +45,7 @@ def test_digests_tell_whether_what_was_read_is_as_it_was(tmp_path: Path, monkeyp
         {str(tmp_path): digests.get_names(str(tmp_path))},
         {str(file): FILE, str(tmp_path): FOLDER, missing: MISSING},
         whole,
+        {str(tmp_path / "link"): digest_link(str(tmp_path / "link")), str(file): ""},
     )
     assert Dependencies.from_json(read.as_json()) == read
     assert digests.are_current(read)
@@ -48,6 +58,7 @@ def test_digests_tell_whether_what_was_read_is_as_it_was(tmp_path: Path, monkeyp
         Dependencies(kinds={str(file): FOLDER}),
         Dependencies(kinds={str(tmp_path): MISSING}),
         Dependencies(whole_environment="0"),
+        Dependencies(links={str(tmp_path / "link"): ""}),
     ):
         assert not digests.are_current(other)
     monkeypatch.setenv("TB_CKPTMETA_TEST", "x")

@@ -117,4 +117,4 @@ except CkptMetaError as error:
 
 def test_private_names_of_reading_files_are_there_and_a_moved_one_is_named() -> None:
     ended = subprocess.run([sys.executable, "-c", READING], capture_output=True, text=True, check=True)
-    assert ended.stdout.splitlines() == ["[]", "[]", "6", "private_api_moved True"]
+    assert ended.stdout.splitlines() == ["[]", "[]", "11", "private_api_moved True"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -51,6 +52,9 @@ class Place:
         with sqlite3.connect(self.here / "table.db") as connection:
             connection.execute("create table x (y)")
         connection.close()
+        (self.here / "versions" / "1").mkdir(parents=True)
+        (self.here / "versions" / "2").mkdir()
+        (self.here / "latest").symlink_to("versions/1")
 
     def write(self, text: str) -> None:
         (self.here / "watched.py").write_text(_MODULE.format(text=text))
@@ -93,6 +97,16 @@ def add(path: str, text: str = "") -> Callable[[Path], object]:
     return lambda here: (here / path).write_text(text)
 
 
+def lead_elsewhere(here: Path) -> None:
+    (here / "latest").unlink()
+    (here / "latest").symlink_to("versions/2")
+
+
+def become_folder(here: Path) -> None:
+    (here / "words" / "one.txt").unlink()
+    (here / "words" / "one.txt").mkdir()
+
+
 _OTHER_ANSWERS = {
     "listdir": ("os.listdir(HERE / 'words')", add("words/two.txt")),
     "glob": ("import glob; glob.glob(f'{HERE}/words/*.txt')", add("words/two.txt")),
@@ -116,11 +130,39 @@ _OTHER_ANSWERS = {
         "import words.one",
         lambda here: ((here / "words" / "one").mkdir(), add("words/one/__init__.py")(here)),
     ),
+    "readlink": ("os.readlink(HERE / 'latest')", lead_elsewhere),
+    "realpath": ("os.path.realpath(HERE / 'latest')", lead_elsewhere),
+    "resolve": ("(HERE / 'latest').resolve()", lead_elsewhere),
+    "scandir_kinds": ("[e.is_dir() for e in os.scandir(HERE / 'words')]", become_folder),
+    "open_to_append": (
+        "with open(HERE / 'words/one.txt', 'a+') as file: file.seek(0); file.read()",
+        change("words/one.txt"),
+    ),
+    "open_within_a_folder": (
+        "fd = os.open(HERE / 'words', os.O_RDONLY); os.close(os.open('one.txt', os.O_RDONLY, dir_fd=fd))",
+        change("words/one.txt"),
+    ),
+    "hard_link": (
+        "import tempfile; made = Path(tempfile.mkdtemp(), 'x'); os.link(HERE / 'words/one.txt', made)",
+        change("words/one.txt"),
+    ),
+    "symlink": (
+        "import tempfile; made = Path(tempfile.mkdtemp(), 'x'); made.symlink_to(HERE / 'words/one.txt')",
+        change("words/one.txt"),
+    ),
+    "beside_the_temporary": (
+        "import tempfile; up = tempfile.gettempdir() + '/..' * 30\nopen(f'{up}{HERE}/words/one.txt').read()",
+        change("words/one.txt"),
+    ),
     "extension": ("import _lsprof", change(find_extension().name)),
     "dlopen": (f"import ctypes; ctypes.CDLL(str(HERE / {find_extension().name!r}))", change(find_extension().name)),
     "h5py": ("import h5py; h5py.File(HERE / 'table.h5')['x'][()]", change("table.h5")),
     "sqlite_uri": (
         "import sqlite3; sqlite3.connect(f'file:{HERE}/table.db?mode=ro', uri=True)",
+        change("table.db"),
+    ),
+    "sqlite_uri_encoded": (
+        "import sqlite3; sqlite3.connect(f'file://localhost{HERE}/t%61ble.db?mode=ro', uri=True)",
         change("table.db"),
     ),
     "sqlite": ("import sqlite3; sqlite3.connect(HERE / 'table.db')", change("table.db")),
@@ -138,6 +180,116 @@ def test_module_whose_question_has_another_answer_is_imported_again(place: Place
     shutil.copy(find_extension(), place.here)
     assert [place.count(), place.count()] == [1, 1]
     edit(place.here)
+    assert [place.count(), place.count()] == [2, 2]
+
+
+@pytest.mark.parametrize("end", ["c.close()", ""])
+def test_module_that_reads_a_database_is_imported_again_for_what_lies_in_its_log(place: Place, end: str) -> None:
+    with contextlib.closing(sqlite3.connect(place.here / "log.db")) as connection:
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("create table x (y)")
+    place.write(f"import sqlite3\nc = sqlite3.connect(HERE / 'log.db'); c.execute('select * from x')\n{end}")
+    assert [place.count(), place.count()] == [1, 1]
+    with contextlib.closing(sqlite3.connect(place.here / "log.db")) as connection, connection:
+        before = (place.here / "log.db").read_bytes()
+        connection.execute("insert into x values (1)")
+        connection.commit()
+        assert (place.here / "log.db").read_bytes() == before
+        assert place.count() == 2
+
+
+_OWN_AFFAIRS = {
+    "folder": """
+import tempfile
+with tempfile.TemporaryDirectory(dir=HERE) as made:
+    folder = Path(made, "more")
+    folder.mkdir()
+    (folder / "x").write_text("x")
+    assert (folder / "x").read_text() == "x" and folder.is_dir() and os.listdir(folder) == ["x"]
+    (folder / "x").write_text("y")
+    assert (folder / "x").read_text() == "y" and (folder / "x").exists()
+""",
+    "file": """
+import tempfile
+with tempfile.NamedTemporaryFile("w+", dir=HERE) as file:
+    file.write("x")
+    file.flush()
+    assert Path(file.name).read_text() == "x"
+""",
+    "nameless": "import tempfile\nwith tempfile.TemporaryFile(dir=HERE.parent) as file: file.write(b'x')",
+    "renamed": "(HERE / 'part').write_text('x'); os.replace(HERE / 'part', HERE / 'whole')",
+    "relative": "open(os.path.relpath(HERE.parent / 'made', os.getcwd()), 'w').close()",
+    "tree": """
+import shutil
+shutil.copytree(HERE / "words", HERE / "copies" / "words")
+assert (HERE / "copies/words/one.txt").read_text() == "one"
+shutil.rmtree(HERE / "copies")
+""",
+}
+
+
+@pytest.mark.parametrize("case", _OWN_AFFAIRS)
+def test_module_that_makes_files_and_takes_them_away_again_is_not_imported_again(place: Place, case: str) -> None:
+    place.write(_OWN_AFFAIRS[case])
+    assert [place.count(), place.count()] == [1, 1]
+
+
+def test_module_that_reads_in_threads_that_go_on_is_listed(place: Place) -> None:
+    (place.here / "large").write_bytes(bytes(4 << 20))  # to look at it takes a while, in which others may go on
+    for number in range(1000):
+        (place.here / f"large{number}").symlink_to("large")
+    place.write("""
+import itertools, threading
+numbers, many = itertools.count(), threading.Event()
+def read():
+    for number in numbers:
+        open(HERE / f"large{number}").close()
+        if number > 20: many.set()
+for _ in range(8):
+    threading.Thread(target=read, daemon=True).start()
+many.wait()
+""")
+    assert place.count() == 1
+
+
+def test_what_is_watched_can_be_pickled(place: Place) -> None:
+    place.write("""
+import multiprocessing, pickle
+for name in ("stat", "lstat", "access", "getcwd", "getcwdb", "readlink", "open"):
+    assert pickle.loads(pickle.dumps(getattr(os, name))) is getattr(os, name)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    assert pool.map(os.path.exists, [str(HERE)]) == [True]
+    assert pool.map(os.stat, [str(HERE)])
+""")
+    assert place.count() == 1
+
+
+def test_module_that_changes_the_directory_depends_on_the_one_that_it_began_in(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (place.words, place.here):
+        (folder / "v.txt").write_text("v")
+        (folder / "sub").mkdir()
+        (folder / "sub" / "w.txt").write_text("w")
+    monkeypatch.chdir(place.words)
+    place.write("open('v.txt').read(); os.chdir(HERE / 'sub'); open('w.txt').read(); os.getcwd()")
+    assert [place.count(), place.count()] == [1, 1]
+    monkeypatch.chdir(place.here)
+    assert [place.count(), place.count()] == [2, 2]
+    place.write("os.chdir('sub'); open('w.txt').read()")
+    assert [place.count(), place.count()] == [3, 3]
+    monkeypatch.chdir(place.words)
+    assert [place.count(), place.count()] == [4, 4]
+
+
+def test_module_that_chooses_its_directory_itself_may_be_listed_elsewhere(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("os.chdir(HERE / 'words'); open('one.txt').read(); os.getcwd()")
+    assert [place.count(), place.count()] == [1, 1]
+    monkeypatch.chdir(place.here)
+    assert place.count() == 1
+    change("words/one.txt")(place.here)
     assert [place.count(), place.count()] == [2, 2]
 
 
@@ -160,6 +312,18 @@ def test_module_that_goes_through_the_environment_is_imported_again_when_a_varia
     assert place.count() == 1
     monkeypatch.setenv("WATCHED_NEW", "x")
     assert place.count() == 2
+
+
+@pytest.mark.parametrize("case", _ENVIRONMENTS)
+def test_module_that_also_asks_for_a_variable_of_terminals_by_name_is_imported_again_for_it(
+    place: Place, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write(f"{_ENVIRONMENTS[case]}; os.environ.get('COLUMNS')")
+    assert place.count() == 1
+    monkeypatch.setenv("SHLVL", "7")
+    assert place.count() == 1
+    monkeypatch.setenv("COLUMNS", "77")
+    assert [place.count(), place.count()] == [2, 2]
 
 
 def test_module_that_shows_progress_is_not_imported_again_in_another_environment(

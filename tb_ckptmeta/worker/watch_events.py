@@ -1,0 +1,87 @@
+"""Notice what user code reads by what Python tells of it: audit events (PEP 578). Runs in the worker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import urllib.parse
+from collections.abc import Callable, Set
+from typing import Any, Protocol
+
+_EVENTS = frozenset(
+    [
+        *("open", "os.listdir", "os.scandir", "os.mkdir", "os.link", "os.symlink", "os.chdir"),
+        *("ctypes.dlopen", "sqlite3.connect"),
+    ]
+)
+# Who lists folders to find modules and what is installed, which is known by other means.
+_FINDERS = ("importlib.", "zipimport", "pkg_resources")
+
+
+class EventWatch(Protocol):
+    """Who is told."""
+
+    def is_watching(self) -> bool: ...
+
+    def add_alias(self, path: Any, alias: Any) -> None: ...
+
+    def add_file(self, path: Any) -> None: ...
+
+    def add_folder(self, path: Any) -> None: ...
+
+    def add_made(self, path: Any) -> None: ...
+
+    def add_move(self, directory: Any) -> None: ...
+
+    def add_open(self, path: Any, flags: int) -> None: ...
+
+
+def make_hook(watch: EventWatch) -> Callable[[str, tuple[Any, ...]], None]:
+    """Return what hears audit events, which are many: TensorFlow alone asks for `id` by the ten thousand."""
+
+    def hear(event: str, arguments: tuple[Any, ...], events: Set[str] = _EVENTS) -> None:
+        if event in events and watch.is_watching():
+            # What is not understood must not fail in the middle of user code, which will fail by itself.
+            with contextlib.suppress(TypeError, ValueError):
+                _note(watch, event, arguments)
+
+    return hear
+
+
+def _note(watch: EventWatch, event: str, arguments: tuple[Any, ...]) -> None:
+    what = arguments[0]
+    if event == "open":  # a path, a mode and flags
+        watch.add_open(what, arguments[2])
+    elif event == "os.mkdir":  # a path, a mode, a folder that it is in
+        if arguments[2] == -1:
+            watch.add_made(what)
+    elif event in ("os.link", "os.symlink"):  # two paths, the folders that they are in
+        if set(arguments[2:]) == {-1}:
+            watch.add_alias(os.path.abspath(os.fsdecode(what)) if event == "os.link" else what, arguments[1])
+    elif event == "os.chdir":
+        watch.add_move(what)
+    elif event == "ctypes.dlopen":
+        # A name alone is looked for among the system's libraries.
+        if what is not None and os.sep in os.fsdecode(what):
+            watch.add_file(what)
+    elif event == "sqlite3.connect":
+        path = _find_database(os.fsdecode(what))
+        if path is not None:
+            for suffix in ("", "-wal", "-journal"):  # what has been committed, or was being written, lies beside it
+                watch.add_file(f"{path}{suffix}")
+    # Who asks: the frames of an audit hook are on top of those of who causes the event.
+    elif not sys._getframe(2).f_globals.get("__name__", "").startswith(_FINDERS):
+        watch.add_folder(what)
+
+
+def _find_database(name: str) -> str | None:
+    """Return the path of a database, by its path or URI (https://www.sqlite.org/uri.html); None of one without."""
+    if name.startswith("file:"):
+        path, _, query = name.removeprefix("file:").partition("#")[0].partition("?")
+        if "mode=memory" in query.split("&"):
+            return None
+        if path.startswith("//"):  # an authority, which may be empty
+            path = f"/{path[2:].partition('/')[2]}"
+        name = urllib.parse.unquote(path)
+    return None if name in ("", ":memory:") else name
