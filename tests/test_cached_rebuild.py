@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import os
@@ -37,16 +36,6 @@ def workers() -> Iterator[Workers]:
     workers.close()
 
 
-@contextlib.contextmanager
-def unnamed() -> Iterator[None]:
-    """Take the name of the test out of the environment: TensorFlow would be imported anew for each."""
-    name = os.environ.pop("PYTEST_CURRENT_TEST")
-    try:
-        yield
-    finally:
-        os.environ["PYTEST_CURRENT_TEST"] = name
-
-
 class Place:
     """A copy of the counted builder, with a cache of its own."""
 
@@ -70,14 +59,12 @@ class Place:
         """Rebuild as a process does that has just started."""
         rebuilder = Rebuilder(LIMITS, run=self._workers.run, cache=Cache(self.cache), digests=Digests())
         source = Source(parse_spec(str(self.builders)), "counted", arguments, False, "3", None)
-        with unnamed():
-            return rebuilder.rebuild(source).rebuilt
+        return rebuilder.rebuild(source).rebuilt
 
     def list_builders(self) -> set[str]:
         spec = parse_spec(str(self.builders))
         registry = Registry([spec], LIMITS, self._workers.run, cache=Cache(self.cache), digests=Digests())
-        with unnamed():
-            builders = registry.read()
+        builders = registry.read()
         assert builders.problems == ()
         return set(builders.by_name)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,11 @@ def begin_all(
     workspace: Workspace, results: Results, task: Task, *, overwrite: bool = False, **asked: Any
 ) -> batch.Begun:
     """Begin a batch; `asked` is what `--builder` and `--set` say."""
-    keep_environment()
     builders = workspace.registry.read()
     options = argparse.Namespace(**{"builder": None, "set": [], **asked})
     pair = functools.partial(pair_as_asked, builders=builders, options=options)
     items = plan(workspace.list_checkpoints(builders), builders, task, pair=pair)
     return batch.begin(results, items, builders, task, overwrite=overwrite)
-
-
-def keep_environment() -> None:
-    """Take away what pytest changes with every test: another environment is another process to import TensorFlow."""
-    os.environ.pop("PYTEST_CURRENT_TEST", None)
 
 
 def begin(workspace: Workspace, results: Results, task: Task, **more: Any) -> list[Item]:

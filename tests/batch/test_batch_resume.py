@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from resuming import ALL, begin, begin_all, find_left, keep_environment, read, run
+from resuming import ALL, begin, begin_all, find_left, read, run
 
 from tb_ckptmeta.core.checkpoint import Pairing
 from tb_ckptmeta.core.dependencies import digest_file
@@ -223,7 +223,6 @@ def test_line_of_an_export_has_the_sources_of_the_exports_own_rebuild(own: Works
 
 
 def get_item(workspace: Workspace, task: Task, builder: str) -> Item:
-    keep_environment()
     builders = workspace.registry.read()
     listed = [c.with_pairing(Pairing(builder)) for c in workspace.list_checkpoints(builders)]
     (item,) = plan(listed, builders, task, ["ckpt-10"])
