@@ -23,6 +23,8 @@ from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.engine.rescan import Rescanner
 from tb_ckptmeta.engine.scan import find_by_prefix
 
+pytestmark = pytest.mark.remote
+
 NAMES = [f"{run}-{step}" for run in ("mlp/ckpt", "custom/ckpt", "scoped/model.ckpt") for step in (10, 20, 30)]
 THREADS = 16
 

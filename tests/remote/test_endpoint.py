@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from s3 import S3, serve_s3
 
+pytestmark = pytest.mark.remote
+
 CODE = """
 import json, sys
 from tb_ckptmeta.engine import endpoint, remote
