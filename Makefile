@@ -11,6 +11,9 @@ PYTEST_ARGS ?=
 BENCH ?=
 BEAM := .venv-beam
 
+# Tests start thousands of processes; each would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test remote-test bench-test beam-test corpus bench check lint types format frontend frontend-test chromium wheel clean
 
 demo: $(VENV)/.legacy $(BUNDLE)

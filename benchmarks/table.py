@@ -18,11 +18,16 @@ def take_turns(subjects: Mapping[str, Callable[[], float]], times: int) -> dict[
 
     What else the machine does meanwhile then falls on all alike.
     """
+    return {name: statistics.median(values) for name, values in ask_in_turn(subjects, times).items()}
+
+
+def ask_in_turn(subjects: Mapping[str, Callable[[], float]], times: int) -> dict[str, list[float]]:
+    """Return subject -> all that it says, as `take_turns` asks."""
     said: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(times):
         for name, measure in subjects.items():
             said[name].append(measure())
-    return {name: statistics.median(values) for name, values in said.items()}
+    return said
 
 
 def as_milliseconds(seconds: float) -> str:

@@ -78,6 +78,25 @@ def test_import_of_a_callers_module_loads_no_tensorflow(module: str) -> None:
     assert run_python(code, module, json.dumps(NEVER)).strip() == "[]"
 
 
+def test_start_of_tensorboard_imports_nothing_that_reads_or_compares_checkpoints() -> None:
+    # Each millisecond of it is waited for whenever TensorBoard starts, by people who may never open the tab.
+    code = (
+        "import json, sys\n"
+        "import tb_ckptmeta.plugin.loader\n"
+        "print(json.dumps(sorted(m for m in sys.modules if m.startswith('tb_ckptmeta.'))))\n"
+    )
+    imported = set(json.loads(run_python(code)))
+    assert "tb_ckptmeta.engine.workspace" in imported
+    later = {
+        "core": ("compare", "contents", "diff", "legacy", "rebuilt", "renames", "solve", "values", "verdict", "walk"),
+        "engine": ("bundle", "deliver", "diff", "display", "export", "fetch", "keras_file", "scan_remote", "solve"),
+        "plugin": ("diff", "export"),
+    }
+    assert imported & {f"tb_ckptmeta.{layer}.{name}" for layer, names in later.items() for name in names} == set()
+    for layer, names in later.items():  # else one that is renamed would be looked for in vain
+        assert [name for name in names if not (ROOT / "tb_ckptmeta" / layer / f"{name}.py").is_file()] == []
+
+
 def test_core_uses_no_worker_and_no_engine_by_name() -> None:
     # import-linter sees imports; this sees a module that is named in text and imported by it.
     for path in (ROOT / "tb_ckptmeta" / "core").glob("*.py"):

@@ -14,7 +14,7 @@ from tb_ckptmeta.cli.choose import pair_as_asked
 from tb_ckptmeta.cli.ending import describe_ending, get_ending_status
 from tb_ckptmeta.cli.output import Progress, print_error, print_json
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
-from tb_ckptmeta.core.contents import KERAS_FORMATS
+from tb_ckptmeta.core.checkpoint import KERAS_FORMATS
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import FILE, get_format
 from tb_ckptmeta.core.landing import unwritable

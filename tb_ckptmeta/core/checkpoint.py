@@ -12,6 +12,9 @@ from tb_ckptmeta.core.arguments import Scalar
 ROOT_RUN = "."
 """The run that is the logdir itself, as TensorBoard names it."""
 
+KERAS_FORMATS = frozenset({"keras-weights", "keras"})
+"""The formats that are a file of Keras' own."""
+
 
 @dataclass(frozen=True)
 class Pairing:

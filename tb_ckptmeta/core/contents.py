@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tb_ckptmeta.core.checkpoint import KERAS_FORMATS
+
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key under which `tf.train.Checkpoint` stores its serialized `TrackableObjectGraph`."""
-
-KERAS_FORMATS = frozenset({"keras-weights", "keras"})
 
 # The names of tensorflow/core/framework/types.proto, as `tf.DType.name` spells them.
 DTYPE_NAMES: Mapping[int, str] = {

@@ -11,10 +11,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tb_ckptmeta.core.arguments import Parameter, Scalar
-from tb_ckptmeta.core.values import Values
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.core.values import Values
 
 REQUEST = "request.json"
 STEPS = "steps.jsonl"
@@ -229,6 +231,8 @@ def read_job(folder: Path) -> Job:
         case ReadKeras.kind:
             return ReadKeras(limits=limits, **request)
         case Differences.kind:
+            from tb_ckptmeta.core.values import Values
+
             pairs = tuple((key, other) for key, other in request["pairs"])
             return Differences(Values.from_json(request["a"]), Values.from_json(request["b"]), pairs, limits)
     raise AssertionError(request)

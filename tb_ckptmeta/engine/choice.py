@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tb_ckptmeta.core.arguments import Scalar
-from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
-from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
+from tb_ckptmeta.core.checkpoint import KERAS_FORMATS, Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Source
-from tb_ckptmeta.core.legacy import find_keras
-from tb_ckptmeta.core.renames import Rename
 from tb_ckptmeta.core.source import OBJECTS, FoundSource
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder
 from tb_ckptmeta.engine.sources import find_sources
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.core.contents import Contents
+    from tb_ckptmeta.core.renames import Rename
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def make_source(choice: Choice, contents: Contents) -> Source:
         from tb_ckptmeta.engine.without_builder import make_config_source
 
         return make_config_source(choice.checkpoint, choice.source, contents)
+    from tb_ckptmeta.core.legacy import find_keras
+
     description = choice.builder.description
     if contents.is_keras_file:
         graph = False

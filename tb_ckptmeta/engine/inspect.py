@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from tb_ckptmeta.core.checkpoint import Checkpoint
-from tb_ckptmeta.core.contents import KERAS_FORMATS, Contents
+from tb_ckptmeta.core.checkpoint import KERAS_FORMATS, Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine.bundle import read_contents
 from tb_ckptmeta.engine.checkpoint_file import FindSize, find_file_size, stamp
-from tb_ckptmeta.engine.fetch import fetched
-from tb_ckptmeta.engine.keras_file import read_keras_contents
 from tb_ckptmeta.engine.recognise import INCOMPLETE, UNREADABLE
 from tb_ckptmeta.engine.scan import check_confined
-from tb_ckptmeta.engine.scan_remote import look_at
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.core.contents import Contents
+
+# What reads a checkpoint is imported when one is read: TensorBoard waits for this module whenever it starts.
 
 COMPLETE = "complete"
 CORRUPT = "corrupt"
@@ -46,6 +47,8 @@ class Inspector:
                 UNSUPPORTED_CHECKPOINT.
         """
         if checkpoint.listed is not None and _is_readable(checkpoint):
+            from tb_ckptmeta.engine.scan_remote import look_at
+
             look = look_at(checkpoint)
             checkpoint = replace(checkpoint, listed=replace(checkpoint.listed, mark=look.mark))
             find_size = look.find_size
@@ -96,6 +99,9 @@ def _read(checkpoint: Checkpoint, find_size: FindSize) -> Contents:
     if checkpoint.listed is None:  # else that has been made sure of by the listing
         check_confined(checkpoint)
     if checkpoint.format in KERAS_FORMATS:
+        from tb_ckptmeta.engine.fetch import fetched
+        from tb_ckptmeta.engine.keras_file import read_keras_contents
+
         # Its metadata is all over the file, and read by a C library.
         with fetched(checkpoint) as local:
             try:
@@ -104,6 +110,8 @@ def _read(checkpoint: Checkpoint, find_size: FindSize) -> Contents:
                 # Of a remote one, its copy is nothing that anybody knows.
                 message = error.message.replace(local.prefix, checkpoint.prefix)
                 raise CkptMetaError(error.code, message, error.details) from error
+    from tb_ckptmeta.engine.bundle import read_contents
+
     return read_contents(checkpoint.prefix, find_size)
 
 

@@ -11,11 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine.deliver import Download
 from tb_ckptmeta.engine.process import OnSteps, Step
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.engine.deliver import Download
 
 RUNNING = "running"
 DONE = "done"
@@ -35,7 +37,7 @@ class Made:
     open: Callable[[], Download]
 
 
-Work = Callable[[Path, OnSteps, threading.Event], Made]
+Work = Callable[[Path, OnSteps | None, threading.Event | None], Made]
 
 
 @dataclass

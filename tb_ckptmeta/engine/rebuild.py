@@ -13,17 +13,19 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Limits, Rebuild, Source
-from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
 from tb_ckptmeta.engine.process import OnSteps, Run, run_worker
 from tb_ckptmeta.engine.turns import Turns, acquire
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.core.contents import Contents
+    from tb_ckptmeta.core.rebuilt import Rebuilt
 
 _MOST_KEPT = 8
 
@@ -148,6 +150,8 @@ class Rebuilder:
         read = Dependencies.from_json(entry.facts["dependencies"])
         if not self._digests.are_current(read):
             return None
+        from tb_ckptmeta.core.rebuilt import Rebuilt
+
         artifacts = Artifacts(Rebuilt.from_json(entry.facts["rebuilt"]), entry.parts[0], read)
         self._keep(key, artifacts)
         return artifacts
@@ -214,6 +218,8 @@ class Slot:
 
 def read_artifacts(folder: Path, value: Mapping[str, Any]) -> Artifacts:
     """Read what a rebuild left in its folder."""
+    from tb_ckptmeta.core.rebuilt import Rebuilt
+
     return Artifacts(
         Rebuilt.from_json(json.loads((folder / REBUILT).read_text(encoding="utf-8"))),
         (folder / GRAPH).read_bytes(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, make_id
 from tb_ckptmeta.core.errors import CkptMetaError, Code
@@ -17,7 +18,9 @@ from tb_ckptmeta.engine.listing import Listing, Logdir, ScanReport, put_in_order
 from tb_ckptmeta.engine.recognise import is_temporary, recognise, strip_to_prefix
 from tb_ckptmeta.engine.remote import as_path, is_remote
 from tb_ckptmeta.engine.scan_local import LocalScan
-from tb_ckptmeta.engine.scan_remote import RemoteScan, find_remote_by_prefix, look_at
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.engine.scan_remote import RemoteScan
 
 
 class Scanner:
@@ -28,7 +31,7 @@ class Scanner:
         for index, logdir in enumerate(logdirs):
             # Two unnamed logdirs may hold the same run; their ids must differ all the same.
             salt = f"{index}:" if index and not logdir.name else ""
-            self._scans.append((RemoteScan if is_remote(logdir.path) else LocalScan)(logdir, salt))
+            self._scans.append(_make_scan(logdir, salt))
 
     def scan(self) -> ScanReport:
         """List the checkpoints of every logdir as they are now, runs in natural order, steps ascending.
@@ -43,6 +46,14 @@ class Scanner:
         return report
 
 
+def _make_scan(logdir: Logdir, salt: str) -> LocalScan | RemoteScan:
+    if not is_remote(logdir.path):
+        return LocalScan(logdir, salt)
+    from tb_ckptmeta.engine.scan_remote import RemoteScan
+
+    return RemoteScan(logdir, salt)
+
+
 def find_by_prefix(prefix: str) -> Checkpoint | None:
     """Return the checkpoint that a path names, given by a person: no folder confines it.
 
@@ -52,6 +63,8 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
         CkptMetaError: CHECKPOINT_UNREADABLE where its folder cannot be listed.
     """
     if is_remote(prefix):
+        from tb_ckptmeta.engine.scan_remote import find_remote_by_prefix
+
         return find_remote_by_prefix(prefix)
     prefix = strip_to_prefix(as_path(prefix))
     directory, name = os.path.split(os.path.abspath(prefix))
@@ -78,6 +91,8 @@ def check_confined(checkpoint: Checkpoint) -> None:
         CkptMetaError: OUTSIDE_LOGDIR; CHECKPOINT_MISSING where a file has gone since it was listed.
     """
     if checkpoint.listed is not None:
+        from tb_ckptmeta.engine.scan_remote import look_at
+
         look_at(checkpoint)
         return
     for path in checkpoint.files:

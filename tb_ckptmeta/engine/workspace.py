@@ -13,13 +13,9 @@ from typing import TYPE_CHECKING
 
 from tb_ckptmeta.core.arguments import Scalar, check_arguments
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
-from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits, Spec
-from tb_ckptmeta.core.rebuilt import Rebuilt
-from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.core.source import OBJECTS
-from tb_ckptmeta.core.verdict import Verdict
 from tb_ckptmeta.engine.cache import Cache, find_cache_folder
 from tb_ckptmeta.engine.choice import Choice, get_paired, make_source, settle_format
 from tb_ckptmeta.engine.current import Digests
@@ -36,7 +32,10 @@ from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
 from tb_ckptmeta.engine.warm import Workers
 
 if TYPE_CHECKING:
+    from tb_ckptmeta.core.contents import Contents
     from tb_ckptmeta.core.diff import Diff
+    from tb_ckptmeta.core.rebuilt import Rebuilt
+    from tb_ckptmeta.core.verdict import Verdict
     from tb_ckptmeta.engine.batch_claims import Claims
     from tb_ckptmeta.engine.diff import BuilderCall, Subject
     from tb_ckptmeta.engine.display import Drawing
@@ -208,6 +207,8 @@ class Workspace:
             CkptMetaError: UNKNOWN_BUILDER, NO_BUILDER, AMBIGUOUS_PAIRING, INVALID_ARGUMENTS, BAD_REQUEST for a rename;
                 as the SPECs' modules fail, where that leaves no builder at all.
         """
+        from tb_ckptmeta.core.renames import parse_renames
+
         rules = parse_renames(renames)
         builders = self.registry.read(self._patience)
         pairing = self._pair(checkpoint, builders) if pairing is None else pairing
@@ -247,6 +248,7 @@ class Workspace:
         Raises:
             CkptMetaError: as `choose`, as `engine.solve.solve`, and what keeps the checkpoint from being read.
         """
+        from tb_ckptmeta.core.renames import parse_renames
         from tb_ckptmeta.core.solve import check_unknown
         from tb_ckptmeta.engine.solve import make_question, solve
 

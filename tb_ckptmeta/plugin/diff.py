@@ -56,7 +56,7 @@ def read_subject(workspace: Workspace, body: Mapping[str, Any], name: str) -> Su
 def make_work(workspace: Workspace, a: Subject, b: Subject, values: bool) -> Work:
     """Return a comparison as a job's work, whose file is the diff as JSON."""
 
-    def work(folder: Path, on_steps: OnSteps, cancelled: threading.Event) -> Made:
+    def work(folder: Path, on_steps: OnSteps | None, cancelled: threading.Event | None) -> Made:
         document = workspace.diff(a, b, values=values, on_steps=on_steps, cancelled=cancelled).as_json()
         content = json.dumps(document, allow_nan=False).encode("ascii")
         filename = f"{_name_file(a)}-{_name_file(b)}.json"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tensorboard.util import tb_logging
 from werkzeug.wrappers import Request, Response
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine.deliver import Download
 from tb_ckptmeta.plugin.access import Access
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.engine.deliver import Download
 
 logger = tb_logging.get_logger()
 

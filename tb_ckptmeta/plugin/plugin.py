@@ -13,14 +13,10 @@ from typing import Any
 from tensorboard.plugins import base_plugin
 from werkzeug.wrappers import Request, Response
 
-from tb_ckptmeta.core.checkpoint import ROOT_RUN
 from tb_ckptmeta.core.checkpoint_json import encode_checkpoints
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.engine.choice import Choice
-from tb_ckptmeta.engine.deliver import Download, count_bytes, open_download
-from tb_ckptmeta.engine.jobs import BackgroundJob, Jobs, Made
-from tb_ckptmeta.engine.process import OnSteps
+from tb_ckptmeta.engine.jobs import BackgroundJob, Jobs
 from tb_ckptmeta.engine.sources import find_sources
 from tb_ckptmeta.engine.workspace import Workspace
 from tb_ckptmeta.plugin.access import Access
@@ -36,7 +32,6 @@ _CHOICE = {
     "source": (str,),
 }
 _SOLVE = {**{k: v for k, v in _CHOICE.items() if k != "source"}, "unknown": (list,)}
-_EXPORT = {**_CHOICE, "format": (str,), "allow_partial": (bool,), "check": (bool,)}
 
 
 class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
@@ -162,32 +157,11 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         return respond_json(self._workspace.diff(a, b, values=values).as_json())
 
     def _serve_export(self, request: Request) -> Response:
-        body = read_json(request, _EXPORT, ("checkpoint",))
+        from tb_ckptmeta.plugin import export
+
+        body = read_json(request, {**_CHOICE, **export.OPTIONS}, ("checkpoint",))
         choice = self._choose(body)
-        format = get_format(body.get("format", "metagraph"))
-
-        def work(folder: Path, on_steps: OnSteps | None, cancelled: threading.Event | None) -> Made:
-            exported = self._workspace.export(
-                choice,
-                format.name,
-                folder,
-                allow_partial=body.get("allow_partial", False),
-                check=body.get("check", True),
-                on_steps=on_steps,
-                cancelled=cancelled,
-            )
-            facts = {
-                "inputs": dict(exported.inputs),
-                "outputs": dict(exported.outputs),
-                "check": exported.check.as_json(),
-                "verdict": exported.verdict.as_json(),
-            }
-
-            def open_file() -> Download:
-                return open_download(exported.folder, exported.format, _name_file(choice))
-
-            return Made(count_bytes(exported.folder), open_file().filename, facts, open_file)
-
+        work = export.make_work(self._workspace, choice, body)
         if _prefers_async(request):
             return _respond_job(self._jobs.start(work))
         folder = Path(tempfile.mkdtemp(prefix="ckptmeta-"))
@@ -266,8 +240,3 @@ def _respond_job(job: BackgroundJob) -> Response:
     response.autocorrect_location_header = False
     response.headers["Preference-Applied"] = "respond-async"
     return response
-
-
-def _name_file(choice: Choice) -> str:
-    run = "" if choice.checkpoint.run == ROOT_RUN else choice.checkpoint.run.replace("/", "-") + "-"
-    return run + choice.checkpoint.name

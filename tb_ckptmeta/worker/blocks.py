@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tb_ckptmeta.core.contents import KERAS_FORMATS
+from tb_ckptmeta.core.checkpoint import KERAS_FORMATS
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits
 from tb_ckptmeta.core.values import Part, StoredValues, Values

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tb_ckptmeta.core.contents import KERAS_FORMATS
+from tb_ckptmeta.core.checkpoint import KERAS_FORMATS
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import STEM, get_format
 from tb_ckptmeta.core.job import EXPORT, TEMPORARY, Export
