@@ -15,7 +15,7 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import Contents, ObjectGraph, ObjectNode
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.legacy import find_keras
-from tb_ckptmeta.engine import inspect as inspect_module
+from tb_ckptmeta.engine import bundle
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.engine.scan import Scanner
@@ -38,13 +38,13 @@ def scan(runs: Path) -> dict[str, Checkpoint]:
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The prefixes that have been read from disk."""
     read: list[str] = []
-    actual = inspect_module.read_contents
+    actual = bundle.read_contents
 
     def read_contents(prefix: str, *more: Any) -> Contents:
         read.append(prefix)
         return actual(prefix, *more)
 
-    monkeypatch.setattr(inspect_module, "read_contents", read_contents)
+    monkeypatch.setattr(bundle, "read_contents", read_contents)
     return read
 
 
@@ -173,7 +173,7 @@ def test_inspector_of_a_checkpoint_that_was_mended_reads_it_again(runs: Path) ->
 def test_inspector_of_more_checkpoints_than_it_keeps_forgets_the_oldest(
     runs: Path, readings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inspect_module, "_MOST_KEPT", 2)
+    monkeypatch.setattr("tb_ckptmeta.engine.inspect._MOST_KEPT", 2)
     inspector, checkpoint = Inspector(), scan(runs)["mlp"]
     for number in (1, 2, 3, 3, 2, 1):
         inspector.read(replace(checkpoint, id=str(number)))
