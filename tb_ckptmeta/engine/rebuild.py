@@ -51,10 +51,10 @@ class Artifacts:
 
 @dataclass(frozen=True)
 class _Failed:
-    """How a rebuild failed, and the digest of the builder's module as that run began with it."""
+    """How a rebuild failed, and when it had begun, by the monotonic clock."""
 
     error: CkptMetaError
-    module: str | None
+    began: float
 
 
 class Rebuilder:
@@ -108,16 +108,16 @@ class Rebuilder:
         with self._turns.take(key, cancelled) as turn:
             # What came of it while we waited is ours as well: a builder that hangs must not do so for each who asks.
             ended = turn.find_outcome(asked)
-            # Neither, where it was edited since that run began.
-            module = self._digest_module(source)
             if isinstance(ended, _Failed):
-                if ended.module == module:
+                # What it had read is not known: whoever asked once it had begun may have edited that before.
+                if ended.began >= asked:
                     raise ended.error
             elif ended is not None and self._digests.are_current(ended.dependencies):
                 return ended
             found = None if fresh else self._find(key)
             if found is not None:
                 return found
+            began = time.monotonic()
             try:
                 with tempfile.TemporaryDirectory(prefix="ckptmeta-") as name:
                     folder = Path(name)
@@ -125,16 +125,13 @@ class Rebuilder:
                     artifacts = read_artifacts(folder, value)
             except CkptMetaError as error:
                 if error.code is not Code.CANCELLED:  # that is the end of this request alone
-                    turn.end(_Failed(error, module))
+                    turn.end(_Failed(error, began))
                 raise
             turn.end(artifacts)
             self._keep(key, artifacts)
             facts = {"dependencies": artifacts.dependencies.as_json(), "rebuilt": artifacts.rebuilt.as_json()}
             self._cache.write(KIND, key, facts, artifacts.graph)
             return artifacts
-
-    def _digest_module(self, source: Source) -> str | None:
-        return self._digests.get(source.spec.path) if source.spec.path else None
 
     def _find(self, key: str) -> Artifacts | None:
         """Return what is kept of a rebuild, in memory or in the cache, if it would be made the same way today."""
