@@ -17,19 +17,23 @@ def pair(checkpoint: Checkpoint, builders: Builders, records: Sequence[RecordedP
     return _Patterns(builders).pair(checkpoint, records)
 
 
+_Paired = dict[str, tuple[Checkpoint, Sequence[RecordedPairing], Checkpoint]]
+"""Id -> the checkpoint as it was listed, its records, and it with its pairing."""
+
+
 class Pairer:
     """Pairs all that a scan has listed, and of the next scan only what is not the very same. Safe for threads."""
 
     def __init__(self) -> None:
-        self._builders = Builders()
-        # Id -> the checkpoint as it was listed, its records, and it with its pairing.
-        self._known: dict[str, tuple[Checkpoint, Sequence[RecordedPairing], Checkpoint]] = {}
+        # Replaced in one piece: another thread's pairings are not to be taken for those with these builders.
+        self._last: tuple[Builders, _Paired] = (Builders(), {})
 
     def pair(self, report: ScanReport, builders: Builders) -> list[Checkpoint]:
         """Return the checkpoints of a scan with their pairings, as `pair` gives them."""
-        same = (builders.by_name, builders.complete) == (self._builders.by_name, self._builders.complete)
-        known = self._known if same else {}
-        found: dict[str, tuple[Checkpoint, Sequence[RecordedPairing], Checkpoint]] = {}
+        others, known = self._last
+        if (builders.by_name, builders.complete) != (others.by_name, others.complete):
+            known = {}
+        found: _Paired = {}
         paired = []
         patterns = _Patterns(builders)
         with collection_paused():
@@ -40,7 +44,7 @@ class Pairer:
                     last = (checkpoint, records, checkpoint.with_pairing(patterns.pair(checkpoint, records)))
                 found[checkpoint.id] = last
                 paired.append(last[2])
-        self._builders, self._known = builders, found
+        self._last = builders, found
         return paired
 
 

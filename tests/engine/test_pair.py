@@ -249,3 +249,28 @@ def test_pairer_sees_other_records_and_checkpoints_made_anew() -> None:
     grown = ScanReport([replace(c, bytes=99) for c in report.checkpoints], report.records)
     (found,) = pairer.pair(grown, builders)
     assert (found.bytes, found.pairing.builder) == (99, "cnn")
+
+
+def test_pairings_of_another_thread_with_other_builders_are_not_taken_for_these() -> None:
+    report = report_of("mlp/ckpt-1")
+    pairer = Pairer()
+
+    class Slow(dict[str, RegisteredBuilder]):
+        """While these builders are compared, somebody pairs who has read them as they were still being read."""
+
+        compared = False
+
+        def __eq__(self, other: object) -> bool:
+            if not self.compared:
+                self.compared = True
+                pairer.pair(report, replace(registered(), complete=False))
+            return dict.__eq__(self, other)
+
+        __ne__ = object.__ne__
+        __hash__ = None  # type: ignore[assignment]
+
+    builders = registered(mlp="mlp/*")
+    pairer.pair(report, builders)
+    slow = replace(builders, by_name=Slow(builders.by_name))
+    assert paired(pairer.pair(report, slow)) == {"mlp/ckpt-1": "mlp"}
+    assert paired(pairer.pair(report, builders)) == {"mlp/ckpt-1": "mlp"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import shutil
 import time
@@ -354,36 +353,6 @@ def test_rescan_tells_of_a_broken_record_until_it_is_mended(logdir: Path) -> Non
     write_record(logdir / "a", "one")
     report = scanner.scan()
     assert (report.problems, find_builders(report)) == ([], {"one"})
-
-
-def test_scan_leaves_the_garbage_collection_as_it_was(logdir: Path) -> None:
-    scanner = Scanner([Logdir("", str(logdir))])
-    scanner.scan()
-    assert gc.isenabled()
-    gc.disable()
-    try:
-        scanner.scan()
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
-
-
-def test_what_a_scan_has_made_is_not_looked_through_as_young_garbage(logdir: Path) -> None:
-    gc.collect()
-    found = Scanner([Logdir("", str(logdir))]).scan().checkpoints
-    young = {id(o) for generation in (0, 1) for o in gc.get_objects(generation)}
-    assert not young & set(map(id, found))
-
-
-def test_scan_does_not_thaw_what_somebody_has_frozen(logdir: Path) -> None:
-    gc.freeze()
-    try:
-        frozen = gc.get_freeze_count()
-        Scanner([Logdir("", str(logdir))]).scan()
-        assert frozen > 1000
-        assert gc.get_freeze_count() == pytest.approx(frozen, abs=500)  # some go meanwhile
-    finally:
-        gc.unfreeze()
 
 
 # --- a law
