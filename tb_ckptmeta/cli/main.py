@@ -21,6 +21,7 @@ from tb_ckptmeta.cli.scan import scan_logdir
 from tb_ckptmeta.cli.verify import verify_targets
 from tb_ckptmeta.cli.which import rank_builders
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.system import refused_by_system
 
 AGREES = 0
 DISAGREES = 1
@@ -90,4 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:  # a full disk, say
+        refused = refused_by_system(error)
+        print_error(refused.message, refused.details)
         return FAILED

@@ -83,9 +83,10 @@ class Cache:
             if entry is None:
                 path.unlink()  # the disk was full, or its format is another
                 return None
-            os.utime(path)  # used: the last to be evicted
         except OSError:
             return None
+        with contextlib.suppress(OSError):  # a folder that others have filled, and we may only read
+            os.utime(path)  # used: the last to be evicted
         return entry
 
     def write(self, kind: str, key: str, facts: Mapping[str, Any], *parts: bytes) -> None:

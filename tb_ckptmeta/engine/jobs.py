@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.process import OnSteps, Step
 
 if TYPE_CHECKING:
@@ -134,6 +135,9 @@ def _run(job: BackgroundJob, work: Work) -> None:
     except CkptMetaError as error:
         job.error = error
         job.state = CANCELLED if error.code is Code.CANCELLED else FAILED
+    except OSError as error:
+        job.error = refused_by_system(error)
+        job.state = FAILED
     except Exception as error:
         job.error = CkptMetaError(Code.WORKER_FAILED, f"The export failed with {type(error).__name__}: {error}.")
         job.state = FAILED

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from typing import Any
 import tb_ckptmeta
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, STEPS, TEMPORARY, Job, Reference, write_job
+from tb_ckptmeta.core.system import refused_by_system
 
 # By path, for the worker may import nothing of the caller's and the caller nothing of the worker's.
 MAIN = Path(tb_ckptmeta.__file__).with_name("worker") / "__main__.py"
@@ -30,6 +33,7 @@ HASH_SEED, REFERENCE_SEED = "0", "1"
 _POLL_SECONDS = 0.02
 GRACE_SECONDS = 20.0
 _MOST_DETAILS = 8000
+_LEAST_ROOM = 64 << 10
 # What TensorFlow says of every start: its log before it is set up, and the missing GPU.
 _LOG_LINE = re.compile(r"[IWE]0000 00:00:|WARNING: All log messages before absl|To enable the following instructions:")
 
@@ -69,8 +73,11 @@ def run_worker(
         CkptMetaError: the worker's own error, or BUILDER_TIMEOUT, BUILDER_OUT_OF_MEMORY, BUILDER_CRASHED,
             BUILDER_EXITED, CANCELLED, WORKER_FAILED.
     """
-    write_job(job, folder)
-    process = _FreshProcess(job, folder)
+    try:
+        write_job(job, folder)
+        process = _FreshProcess(job, folder)
+    except OSError as error:  # a full disk, too many processes
+        raise refused_by_system(error) from error
     steps = watch_worker(process, job, folder, on_steps, cancelled)
     return finish_worker(job, folder, subject, steps, cancelled)
 
@@ -249,12 +256,13 @@ def _explain(job: Job, folder: Path, subject: str, steps: list[Step]) -> CkptMet
     """Say how a worker ended that left no result."""
     output = _read(folder / OUTPUT)
     doing = f" while {steps[-1].name}" if steps else ""
+    room = _tell_room(folder)
     try:
         ending = json.loads((folder / ENDING).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return CkptMetaError(
             Code.WORKER_FAILED,
-            f"{subject}: the worker process could not be watched to its end{doing}.",
+            f"{subject}: the worker process could not be watched to its end{doing}.{room}",
             _show(_read(folder / GUARDIAN_OUTPUT) + output),
         )
     reason, number = ending["reason"], ending["signal"]
@@ -278,13 +286,26 @@ def _explain(job: Job, folder: Path, subject: str, steps: list[Step]) -> CkptMet
         except ValueError:
             name = f"signal {number}"
         hint = " Nobody here did: when memory runs out, Linux does." if number == signal.SIGKILL else ""
-        message = f"{subject} crashed its process with {name}{doing}.{hint}"
+        message = f"{subject} crashed its process with {name}{doing}.{hint}{room}"
         return CkptMetaError(Code.BUILDER_CRASHED, message, _show(output))
+    if room:
+        return CkptMetaError(Code.WORKER_FAILED, f"{subject}: no result could be written{doing}.{room}", _show(output))
     return CkptMetaError(
         Code.BUILDER_EXITED,
         f"{subject} ended its process with exit status {ending['status']}{doing}; a builder returns a model and "
         "leaves the process alone.",
         _show(output),
+    )
+
+
+def _tell_room(folder: Path) -> str:
+    """Say so where nothing more can be written into a job's folder."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return ""
+    return (
+        "" if free >= _LEAST_ROOM else f" {refused_by_system(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))).message}"
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from tb_ckptmeta.core.dependencies import UNSETTLED, Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
+from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
 from tb_ckptmeta.engine.process import GRACE_SECONDS, Run, run_worker
@@ -181,7 +182,9 @@ class Registry:
         try:
             listing = self._list(spec, cancelled)
         except Exception as error:  # a full disk, say: whatever it is must not leave the SPEC unread for ever
-            message = f"{spec.given} could not be read: {type(error).__name__}: {error}."
+            text = f"{type(error).__name__}: {error}."
+            reason = refused_by_system(error).message if isinstance(error, OSError) else text
+            message = f"{spec.given} could not be read: {reason}"
             # Never current: the next one who asks tries again.
             unread = Dependencies({spec.folder: UNSETTLED})
             listing = _Listing((), (CkptMetaError(Code.WORKER_FAILED, message),), unread)

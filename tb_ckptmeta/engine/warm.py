@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.job import STEPS, Job, write_job
+from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.current import describe_installation
 from tb_ckptmeta.engine.process import (
     GRACE_SECONDS,
@@ -108,10 +109,13 @@ class Workers:
             _close(self._parents)
 
     def _start(self, job: Job, folder: Path, keras: str) -> ForkedProcess | None:
-        parent = self._find_parent(keras, choose_hash_seed(job))
-        write_job(job, folder)
-        # Told by us, for where it is waited for nobody else can.
-        (folder / STEPS).write_text(json.dumps({"name": "importing TensorFlow", "at": time.time()}) + "\n")
+        try:
+            parent = self._find_parent(keras, choose_hash_seed(job))
+            write_job(job, folder)
+            # Told by us, for where it is waited for nobody else can.
+            (folder / STEPS).write_text(json.dumps({"name": "importing TensorFlow", "at": time.time()}) + "\n")
+        except OSError as error:  # a full disk, too many processes
+            raise refused_by_system(error) from error
         try:
             return parent.fork(folder)
         except OSError:

@@ -11,6 +11,7 @@ from tensorboard.util import tb_logging
 from werkzeug.wrappers import Request, Response
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.plugin.access import Access
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ def make_app(handler: Handler, methods: tuple[str, ...], access: Access | None) 
             response = respond_error(error)
             if error.code is Code.METHOD_NOT_ALLOWED:
                 response.headers["Allow"] = ", ".join(methods)
+        except OSError as error:
+            logger.exception("ckptmeta: %s failed", request.path)
+            response = respond_error(refused_by_system(error))
         except Exception as error:
             logger.exception("ckptmeta: %s failed", request.path)
             response = respond_error(

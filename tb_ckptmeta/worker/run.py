@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import RESULT, Check, Describe, Differences, Job, ReadKeras, Rebuild, Reference, read_job
+from tb_ckptmeta.core.system import is_out_of_room, refused_by_system
 from tb_ckptmeta.worker.flavour import settle_keras, settle_module_keras
 from tb_ckptmeta.worker.load import SEED, import_tensorflow
 from tb_ckptmeta.worker.steps import Steps
@@ -62,6 +63,8 @@ def run(folder: Path, warm: str | None = None) -> NoReturn:
 
 
 def _describe_defect(error: BaseException) -> CkptMetaError:
+    if isinstance(error, OSError) and is_out_of_room(error):
+        return refused_by_system(error)
     return CkptMetaError(
         Code.WORKER_FAILED,
         f"The worker failed with {describe_error(error)}. This is a defect of tb_ckptmeta, or of its fit to the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -39,6 +40,16 @@ def test_cache_of_another_process_reads_it(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     assert Cache(folder).read("kind", KEY) == Entry({}, (b"x",))
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_cache_that_may_only_be_read_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Cache(folder).write("kind", KEY, {"fact": 1})
+
+    def refuse(*_: object) -> None:  # what a file system does that is mounted to be read alone
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert Cache(folder).read("kind", KEY) == Entry({"fact": 1}, ())
 
 
 @pytest.mark.parametrize("at", [0, 5, 20, -1])
