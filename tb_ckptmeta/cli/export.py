@@ -16,7 +16,7 @@ from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.engine.deliver import check_output
 from tb_ckptmeta.engine.export import PASSED, CheckReport
-from tb_ckptmeta.engine.remote import is_remote
+from tb_ckptmeta.engine.remote import as_path, is_remote
 from tb_ckptmeta.engine.workspace import Delivered, Workspace
 
 
@@ -36,13 +36,15 @@ def deliver_export(workspace: Workspace, options: argparse.Namespace) -> tuple[D
     Raises:
         CkptMetaError: as `Workspace.export_to` and what comes before it.
     """
-    format, output = get_format(options.format), Path(options.output)
+    format, output = get_format(options.format), Path(as_path(options.output))
     if is_remote(options.output):
         message = f"{options.output} is a URL: an export is written to a local path. Copy it from there."
         raise CkptMetaError(Code.OUTPUT_UNWRITABLE, message)
+    if options.output == "-":
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, "An export is written to a file: '-' is no path of one.")
     checkpoint = get_bare_checkpoint(options.prefix)
     # Before the builders are read, which takes seconds.
-    check_output(format, output, checkpoint, overwrite=options.overwrite)
+    check_output(format, output, checkpoint, workspace.registry.specs, overwrite=options.overwrite)
     if not options.no_check:
         workspace.prepare_check()
     builders = read_builders(workspace)

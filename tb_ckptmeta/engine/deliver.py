@@ -7,8 +7,9 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -16,6 +17,7 @@ from typing import IO, Any, cast
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import FILE, FOLDER, PREFIX, STEM, Format
+from tb_ckptmeta.core.job import Spec
 from tb_ckptmeta.core.landing import land_file, output_exists, unwritable
 
 _CHUNK = 1 << 20
@@ -27,8 +29,10 @@ OnLanding = Callable[[Path, Mapping[Path, Path]], object]
 _PART = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
 
 
-def check_output(format: Format, output: Path, checkpoint: Checkpoint, *, overwrite: bool) -> None:
-    """Find out before the work begins whether its outcome may stand at `output`.
+def check_output(
+    format: Format, output: Path, checkpoint: Checkpoint, specs: Iterable[Spec] = (), *, overwrite: bool
+) -> None:
+    """Find out before the work begins whether its outcome may stand at `output`, where it replaces no builders either.
 
     Raises:
         CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE.
@@ -39,7 +43,9 @@ def check_output(format: Format, output: Path, checkpoint: Checkpoint, *, overwr
         raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"{output} is a folder; give the path of a file.")
     own = [Path(os.path.realpath(f)) for f in checkpoint.files]
     real = Path(os.path.realpath(output))
-    if format.layout == FILE and _PART.search(output.name):
+    if format.layout == FILE and real.exists() and not real.is_file():  # /dev/null, say: to write is to replace
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"{output} is no file but a device, a pipe or the like.")
+    if format.layout == FILE and any(_PART.search(path.name) for path in (output, real)):
         message = f"{output} has the name of a checkpoint's part, and could replace one. Choose another output."
         raise CkptMetaError(Code.OUTPUT_EXISTS, message)
     taken = list_taken(format, output)
@@ -49,6 +55,9 @@ def check_output(format: Format, output: Path, checkpoint: Checkpoint, *, overwr
         clash = real in own
     else:
         clash = any(Path(os.path.realpath(f)) in own for f in taken)
+    if any(spec.path and Path(os.path.realpath(spec.path)) == real for spec in specs):
+        message = f"{output} is the file that registers the builder, and is not overwritten. Choose another output."
+        raise CkptMetaError(Code.OUTPUT_EXISTS, message)
     if clash:
         message = f"{output} is, or holds, the checkpoint itself, and is not overwritten. Choose another output."
         raise CkptMetaError(Code.OUTPUT_EXISTS, message)
@@ -56,6 +65,11 @@ def check_output(format: Format, output: Path, checkpoint: Checkpoint, *, overwr
         raise output_exists(taken[0])
     if format.layout == FOLDER and taken:
         _require_saved_model(output)
+    try:
+        with tempfile.TemporaryFile(dir=real.parent):
+            pass
+    except OSError as error:
+        raise unwritable(output, error) from error
 
 
 def list_taken(format: Format, output: Path) -> list[Path]:
@@ -84,7 +98,9 @@ def deliver(
     size = count_bytes(folder)
     if format.layout == FILE:
         source = folder / (STEM + format.suffix)
-        land_file(source, output, overwrite=overwrite, before=lambda lies: on_landing(output, {output: lies}))
+        # Of a link the file that it leads to is written.
+        real = Path(os.path.realpath(output))
+        land_file(source, real, overwrite=overwrite, before=lambda lies: on_landing(output, {output: lies}))
     elif format.layout == FOLDER:
         _deliver_folder(folder, output, overwrite, copy, on_landing)
     else:

@@ -475,11 +475,7 @@ class Workspace:
             path = path.with_name(path.name.removesuffix(".meta"))
         overwrite = overwrite or (claims is not None and claims.cover(list_taken(chosen, path)))
         # Said before a minute of work, and made sure of once more at its end.
-        check_output(chosen, path, choice.checkpoint, overwrite=overwrite)
-        spec = choice.builder.spec if choice.builder is not None else None
-        if spec is not None and spec.path and os.path.realpath(path) == os.path.realpath(spec.path):
-            message = f"{path} is the file that registers the builder, and is not overwritten. Choose another output."
-            raise CkptMetaError(Code.OUTPUT_EXISTS, message)
+        check_output(chosen, path, choice.checkpoint, self.registry.specs, overwrite=overwrite)
         with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
             exported = self.export(
                 choice,
