@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 
 import tb_ckptmeta
@@ -116,12 +117,12 @@ def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     return argparse.Namespace(**vars(make_parser(command).parse_intermixed_args(own)), beam=beam)
 
 
-def describe_usage() -> str:
-    """Return the usage of the whole command."""
-    rows = "\n".join(f"  {name:<14}{text}" for name, text in DESCRIPTIONS.items())
+def describe_usage(group: str = "") -> str:
+    """Return the usage of the whole command, or of the commands that begin with `group`."""
+    rows = "\n".join(f"  {name:<14}{text}" for name, text in DESCRIPTIONS.items() if name.startswith(group))
     return (
-        f"usage: tb-ckptmeta COMMAND …\n\ntb_ckptmeta {tb_ckptmeta.__version__}: graphs and MetaGraphs for TensorFlow "
-        f"checkpoints.\n\ncommands:\n{rows}\n\ntb-ckptmeta COMMAND --help tells more."
+        f"usage: tb-ckptmeta {group}COMMAND …\n\ntb_ckptmeta {tb_ckptmeta.__version__}: graphs and MetaGraphs for "
+        f"TensorFlow checkpoints.\n\ncommands:\n{rows}\n\ntb-ckptmeta COMMAND --help tells more."
     )
 
 
@@ -191,6 +192,6 @@ def _positive(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
