@@ -17,7 +17,10 @@ from tb_ckptmeta.engine.recognise import UNREADABLE
 
 
 def scan_logdir(options: argparse.Namespace) -> int:
-    """List a logdir's checkpoints. Status 1 where a pairing is contested or broken, 3 where there is nothing."""
+    """List a logdir's checkpoints.
+
+    Status 1 where a pairing is contested or broken, 3 where there is nothing, or something could not be looked at.
+    """
     if not is_folder(options.logdir):
         raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {options.logdir}.")
     workspace = make_workspace(options, [options.logdir])
@@ -30,7 +33,8 @@ def scan_logdir(options: argparse.Namespace) -> int:
         checkpoints = [workspace.inspect(c).with_pairing(c.pairing) for c in checkpoints]
     for problem in builders.problems:
         print_error(problem.message, problem.details)
-    for text in workspace.scan(max_age=60.0).problems:
+    report = workspace.scan(max_age=60.0)
+    for text in (*report.problems, *report.notes):
         print_error(text)
     if options.json:
         print_json_rows("checkpoints", encode_checkpoints(checkpoints))
@@ -56,7 +60,7 @@ def scan_logdir(options: argparse.Namespace) -> int:
     if not checkpoints:
         raise CkptMetaError(Code.NOT_FOUND, f"There is no checkpoint below {options.logdir}.")
     # An incomplete checkpoint is a fact, not a failure: it may just be being written.
-    if builders.problems or {c.state for c in checkpoints} & {UNREADABLE, CORRUPT}:
+    if builders.problems or report.problems or {c.state for c in checkpoints} & {UNREADABLE, CORRUPT}:
         return 3
     return 1 if any(c.pairing.builder is None and c.pairing.claims for c in checkpoints) else 0
 

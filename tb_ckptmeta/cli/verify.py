@@ -33,7 +33,8 @@ def verify_targets(options: argparse.Namespace) -> int:
     for problem in builders.problems:
         print_error(problem.message, problem.details)
     verdicts, suggestions = [], []
-    for checkpoint, pairing in _find_checkpoints(options, builders):
+    found, all_seen = _find_checkpoints(options, builders)
+    for checkpoint, pairing in found:
         title = checkpoint.name if checkpoint.run == ROOT_RUN else f"{checkpoint.run}/{checkpoint.name}"
         with Progress(title) as progress:
             verdict = _verify(workspace, builders, checkpoint, pairing, options, progress)
@@ -52,7 +53,7 @@ def verify_targets(options: argparse.Namespace) -> int:
         if options.suggest:
             document["suggestions"] = [s.as_json() for s in suggestions]
         print_json(document)
-    if any(v.status == ERROR and not _is_pairing(v) for v in verdicts):
+    if not all_seen or any(v.status == ERROR and not _is_pairing(v) for v in verdicts):
         return 3
     return 0 if all(v.status == MATCH for v in verdicts) else 1
 
@@ -65,21 +66,25 @@ def _print_suggestion(suggestion: Suggestion | None) -> None:
         print(clean(f"                {suggestion.command}"))
 
 
-def _find_checkpoints(options: argparse.Namespace, builders: Builders) -> list[tuple[Checkpoint, Pairing]]:
+def _find_checkpoints(options: argparse.Namespace, builders: Builders) -> tuple[list[tuple[Checkpoint, Pairing]], bool]:
+    """Return the checkpoints that are asked for with their pairings, and whether all could be looked at."""
     found: list[tuple[Checkpoint, Pairing]] = []
+    all_seen = True
     for target in options.targets:
         if find_by_prefix(target) is None and is_folder(target):
             workspace = make_workspace(options, [target])
             listed = workspace.list_checkpoints(builders)
-            for text in workspace.scan(max_age=60.0).problems:
+            report = workspace.scan(max_age=60.0)
+            for text in (*report.problems, *report.notes):
                 print_error(text)
+            all_seen = all_seen and not report.problems
             if not listed:
                 raise CkptMetaError(Code.NOT_FOUND, f"There is no checkpoint below {target}.")
             found += [(c, c.pairing) for c in listed]
         else:
             checkpoint = get_bare_checkpoint(target)
             found.append((checkpoint, pair_bare_checkpoint(checkpoint, builders)))
-    return found
+    return found, all_seen
 
 
 def _verify(

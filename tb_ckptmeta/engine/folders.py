@@ -15,6 +15,17 @@ _MOST_ALIASES = 16
 _SETTLED = 2.5
 
 
+@dataclass(kw_only=True)
+class Told:
+    """What people are to be told of a walk.
+
+    `problems`: what could not be looked at; `notes`: what was left alone, such as a link that leads out.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
 @dataclass
 class Folder:
     """What a folder holds: its files, and the names of its folders. It is not changed once it has been yielded.
@@ -64,7 +75,7 @@ class _Place(NamedTuple):
     linked: bool
 
 
-def walk_folders(path: str, root: str, problems: list[str], memory: Memory) -> Iterator[Folder]:
+def walk_folders(path: str, root: str, told: Told, memory: Memory) -> Iterator[Folder]:
     """Yield the folders below `path`, links that stay inside `root` followed, but none into its own parents.
 
     `root` is the real path of `path`. Of a folder in `memory` where no name has come or gone since, only the sizes and
@@ -82,12 +93,12 @@ def walk_folders(path: str, root: str, problems: list[str], memory: Memory) -> I
             # Links to folders of links double with every step down.
             aliases[here.real] = aliases.get(here.real, 0) + 1
             if aliases[here.real] == _MOST_ALIASES + 1:
-                problems.append(
+                told.notes.append(
                     f"{here.real} is reached by more than {_MOST_ALIASES} links; the others are not followed."
                 )
             if aliases[here.real] > _MOST_ALIASES:
                 continue
-        read = _read(here, root, problems, memory.get(here.path))
+        read = _read(here, root, told, memory.get(here.path))
         if read is None:
             continue
         folder, links, remembered = read
@@ -106,9 +117,9 @@ def walk_folders(path: str, root: str, problems: list[str], memory: Memory) -> I
     memory.update(found)
 
 
-def read_folder(path: str, root: str, problems: list[str]) -> Folder | None:
-    """Return what a folder holds, or None where there is none; what cannot be looked at is told in `problems`."""
-    read = _read(_Place(path, "", "", frozenset(), True), root, problems, None)
+def read_folder(path: str, root: str, told: Told) -> Folder | None:
+    """Return what a folder holds, or None where there is none; what cannot be looked at is told."""
+    read = _read(_Place(path, "", "", frozenset(), True), root, told, None)
     return None if read is None else read[0]
 
 
@@ -127,7 +138,7 @@ def make_stamp(status: os.stat_result) -> Stamp:
 
 
 def _read(
-    place: _Place, root: str, problems: list[str], known: Remembered | None
+    place: _Place, root: str, told: Told, known: Remembered | None
 ) -> tuple[Folder, set[str], Remembered | None] | None:
     """Return a folder, which of its folders are links, and what to remember of it."""
     try:
@@ -141,13 +152,13 @@ def _read(
                 folder = _look_again(known.folder, descriptor)
                 if folder is not None:
                     return folder, set(), known if folder is known.folder else Remembered(stamp, folder, known.listed)
-            folder, links, plain = _list(place.path, descriptor, root, problems)
+            folder, links, plain = _list(place.path, descriptor, root, told)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
         return None
     except OSError as error:
-        problems.append(f"{place.path} cannot be listed: {error.strerror or error}.")
+        told.problems.append(f"{place.path} cannot be listed: {error.strerror or error}.")
         return None
     # Where a link leads changes without a trace in the folder that it lies in.
     return folder, links, Remembered(stamp, folder, now) if plain and stamp is not None else None
@@ -171,7 +182,7 @@ def _look_again(known: Folder, descriptor: int) -> Folder | None:
     return Folder(known.path, {**known.sizes, **sizes}, {**known.times, **times}, known.folders)
 
 
-def _list(path: str, descriptor: int, root: str, problems: list[str]) -> tuple[Folder, set[str], bool]:
+def _list(path: str, descriptor: int, root: str, told: Told) -> tuple[Folder, set[str], bool]:
     """Return a folder, which of its folders are links, and whether it holds none and could be looked at in full."""
     sizes: dict[str, int] = {}
     times: dict[str, float] = {}
@@ -186,7 +197,7 @@ def _list(path: str, descriptor: int, root: str, problems: list[str]) -> tuple[F
                     sizes[name], times[name] = status.st_size, status.st_mtime
                 elif entry.is_symlink():
                     plain = False
-                    _list_link(entry, folder, links, root, problems)
+                    _list_link(entry, folder, links, root, told)
                 elif entry.is_dir():
                     folder.folders.append(entry.name)
             except FileNotFoundError:
@@ -198,7 +209,7 @@ def _list(path: str, descriptor: int, root: str, problems: list[str]) -> tuple[F
     return folder, links, plain
 
 
-def _list_link(entry: os.DirEntry[str], folder: Folder, links: set[str], root: str, problems: list[str]) -> None:
+def _list_link(entry: os.DirEntry[str], folder: Folder, links: set[str], root: str, told: Told) -> None:
     path = os.path.join(folder.path, entry.name)
     if is_within(os.path.realpath(path), root):
         if entry.is_dir():
@@ -208,7 +219,7 @@ def _list_link(entry: os.DirEntry[str], folder: Folder, links: set[str], root: s
             status = entry.stat()
             folder.sizes[entry.name], folder.times[entry.name] = status.st_size, status.st_mtime
     elif entry.is_dir():
-        problems.append(
+        told.notes.append(
             f"{path} is a link that leads out of the logdir; it is not followed. "
             "Give its target as a logdir of its own (--logdir_spec)."
         )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint
 from tb_ckptmeta.core.record import RecordedPairing
+from tb_ckptmeta.engine.folders import Told
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,18 @@ class Logdir:
         return "/".join(part for part in (self.name, below.strip("/")) if part) or ROOT_RUN
 
 
+Records = tuple[RecordedPairing, ...] | str
+"""What the record of a folder says, or why nobody can tell."""
+
+
 @dataclass
-class ScanReport:
-    """What a scan found. `records`: folder -> what its record says. `problems`: what could not be looked at."""
+class ScanReport(Told):
+    """What a scan found. `records`: folder -> what its record says."""
 
     checkpoints: list[Checkpoint] = field(default_factory=list)
-    records: dict[str, tuple[RecordedPairing, ...]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    records: dict[str, Records] = field(default_factory=dict)
 
-    def find_records(self, checkpoint: Checkpoint) -> tuple[RecordedPairing, ...]:
+    def find_records(self, checkpoint: Checkpoint) -> Records:
         """Return what the record beside a checkpoint says; of two logdirs, runs of one name have each their own."""
         return self.records.get(os.path.dirname(checkpoint.prefix), ()) if self.records else ()
 

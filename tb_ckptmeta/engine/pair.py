@@ -8,16 +8,16 @@ from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.globs import Accepts, match_folder, matches, matches_tail
 from tb_ckptmeta.core.record import RecordedPairing
 from tb_ckptmeta.engine.collection import collection_paused
-from tb_ckptmeta.engine.listing import ScanReport
+from tb_ckptmeta.engine.listing import Records, ScanReport
 from tb_ckptmeta.engine.registry import Builders
 
 
-def pair(checkpoint: Checkpoint, builders: Builders, records: Sequence[RecordedPairing] = ()) -> Pairing:
+def pair(checkpoint: Checkpoint, builders: Builders, records: Records = ()) -> Pairing:
     """Return the pairing of a checkpoint of a logdir: as recorded beside it, else by pattern."""
     return _Patterns(builders).pair(checkpoint, records)
 
 
-_Paired = dict[str, tuple[Checkpoint, Sequence[RecordedPairing], Checkpoint]]
+_Paired = dict[str, tuple[Checkpoint, Records, Checkpoint]]
 """Id -> the checkpoint as it was listed, its records, and it with its pairing."""
 
 
@@ -57,7 +57,9 @@ class _Patterns:
         self._left: list[tuple[str, str, Accepts]] = []
         self._pairings: dict[tuple[tuple[str, str], ...], Pairing] = {}
 
-    def pair(self, checkpoint: Checkpoint, records: Sequence[RecordedPairing]) -> Pairing:
+    def pair(self, checkpoint: Checkpoint, records: Records) -> Pairing:
+        if isinstance(records, str):  # it may say otherwise than the patterns do
+            return Pairing(None, {}, records, ())
         recorded = [r for r in records if matches(r.checkpoints, checkpoint.name)] if records else ()
         if recorded:
             return _pair_recorded(recorded, self._builders)

@@ -8,6 +8,9 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.record import FILE_NAME, MAX_BYTES, RecordedPairing, parse_record
 from tb_ckptmeta.engine.remote import is_remote, read_range
 
+BROKEN = f"its record {FILE_NAME} is broken"
+"""Why nobody can tell what a record says, as a phrase; what is wrong with it is told once for all checkpoints."""
+
 
 def read_records(directory: str) -> tuple[RecordedPairing, ...]:
     """Return what the record in a folder says, nothing where there is none.

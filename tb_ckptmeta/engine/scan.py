@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, make_id
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine.folders import is_within, read_folder
+from tb_ckptmeta.engine.folders import Told, is_within, read_folder
 from tb_ckptmeta.engine.listing import Listing, Logdir, ScanReport, put_in_order
 from tb_ckptmeta.engine.recognise import is_temporary, recognise, strip_to_prefix
 from tb_ckptmeta.engine.remote import as_path, is_remote
@@ -68,11 +68,11 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
         return find_remote_by_prefix(prefix)
     prefix = strip_to_prefix(as_path(prefix))
     directory, name = os.path.split(os.path.abspath(prefix))
-    problems: list[str] = []
-    folder = read_folder(directory, os.sep, problems)
+    told = Told()
+    folder = read_folder(directory, os.sep, told)
     if folder is None:
-        if problems and not os.path.isdir(prefix):  # a folder may be listed though the one above may not
-            raise CkptMetaError(Code.CHECKPOINT_UNREADABLE, "\n".join(problems))
+        if told.problems and not os.path.isdir(prefix):  # a folder may be listed though the one above may not
+            raise CkptMetaError(Code.CHECKPOINT_UNREADABLE, "\n".join(told.problems))
         return None
     for checkpoint in () if is_temporary(folder) else recognise(folder, ROOT_RUN, os.sep):
         if checkpoint.name == name:

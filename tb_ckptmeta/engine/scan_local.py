@@ -14,7 +14,7 @@ from tb_ckptmeta.engine.collection import collection_paused
 from tb_ckptmeta.engine.folders import Folder, Memory, Stamp, make_stamp, walk_folders
 from tb_ckptmeta.engine.listing import Listing, Logdir, ScanReport, make_listing
 from tb_ckptmeta.engine.recognise import INDEX_SUFFIX, TEMPORARY_FOLDER, is_temporary, recognise, recognise_unfinished
-from tb_ckptmeta.engine.records import read_records
+from tb_ckptmeta.engine.records import BROKEN, read_records
 
 _Record = tuple[Stamp, tuple[RecordedPairing, ...]]
 
@@ -35,7 +35,7 @@ class LocalScan:
         root = os.path.realpath(self._logdir.path)
         if root != self._root:  # its path is a link, and leads elsewhere now
             self._root, self._memory, self._listings = root, {}, {}
-        folders = list(walk_folders(self._logdir.path, root, report.problems, self._memory))
+        folders = list(walk_folders(self._logdir.path, root, report, self._memory))
         self._records = _read_records(folders, self._records, report)
         with collection_paused():
             self._listings = {folder.path: (folder, self._list(folder)) for folder in folders}
@@ -69,6 +69,7 @@ def _read_records(folders: Iterable[Folder], known: dict[str, _Record], report: 
             report.records[os.path.dirname(path)] = found[path][1]
         except CkptMetaError as error:
             report.problems.append(error.message)
+            report.records[folder.path] = BROKEN
     return found
 
 

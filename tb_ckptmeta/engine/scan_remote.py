@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Listed, make_id
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.record import FILE_NAME, RecordedPairing
+from tb_ckptmeta.core.record import FILE_NAME
 from tb_ckptmeta.engine.checkpoint_file import FindSize, unreadable_error
 from tb_ckptmeta.engine.folders import Folder
-from tb_ckptmeta.engine.listing import Listing, Logdir, ScanReport, make_listing
+from tb_ckptmeta.engine.listing import Listing, Logdir, Records, ScanReport, make_listing
 from tb_ckptmeta.engine.recognise import (
     INDEX_SUFFIX,
     TEMPORARY_FOLDER,
@@ -24,14 +24,14 @@ from tb_ckptmeta.engine.recognise import (
     recognise_unfinished,
     strip_to_prefix,
 )
-from tb_ckptmeta.engine.records import read_records
+from tb_ckptmeta.engine.records import BROKEN, read_records
 from tb_ckptmeta.engine.remote import Entry, as_path, list_folder
 
 _AT_ONCE = 16
 _MOST_DEPTH = 64
 
 
-_Record = tuple[str, tuple[RecordedPairing, ...]]
+_Record = tuple[str, Records]
 """A record, and the mark that its listing had."""
 
 
@@ -207,4 +207,5 @@ def _look(url: str, depth: int, records: Mapping[str, _Record]) -> _Found:
     try:
         return _Found(url, depth, entries, (record.mark, read_records(url)))
     except CkptMetaError as error:
-        return _Found(url, depth, entries, problem=error.message)
+        # Without a mark, so that it is read again.
+        return _Found(url, depth, entries, ("", BROKEN), error.message)

@@ -87,10 +87,11 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _serve_checkpoints(self, request: Request) -> Response:
         registry = self._workspace.registry
         checkpoints = self._workspace.list_checkpoints(registry.read(patience=0.0))
+        report = self._workspace.scan(max_age=60.0)
         others = json.dumps(
             {
                 "logdirs": [{"name": d.name, "path": d.path} for d in self._workspace.logdirs],
-                "problems": self._workspace.scan(max_age=60.0).problems,
+                "problems": [*report.problems, *report.notes],
                 "builders": {"state": registry.state},
                 "graphs": {"attached": not self._overlay.problem, "problem": self._overlay.problem},
             }

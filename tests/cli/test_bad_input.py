@@ -362,6 +362,29 @@ def test_commands_on_a_record_of_an_unknown_builder_show_it(
         assert "No builder 'retired' is registered" in verified.stdout + verified.stderr
 
 
+def test_commands_on_a_broken_record_pair_nothing_beside_it_and_have_status_3(
+    quick: Cli, demo_runs: Path, sample: Sample, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    for run in ("broken", "mlp"):
+        prefix = copy_checkpoint(demo_runs, runs / run)
+    (runs / "broken" / "ckptmeta.json").write_text("{", encoding="utf-8")
+    options = ["--builders", sample("rivals")]
+    scanned = quick("scan", runs, *options)
+    assert scanned.status == 3
+    assert scanned.stdout.count("its record ckptmeta.json is broken") == 1
+    verified = quick("verify", runs, *options)
+    assert verified.status == 3
+    assert "has no builder: its record ckptmeta.json is broken." in verified.stdout
+    named = quick("verify", runs / "broken" / prefix.name, *options)
+    assert named.status == 3
+    for outcome in (scanned, verified, named):
+        assert f"The record {runs / 'broken' / 'ckptmeta.json'} is no JSON" in outcome.stderr
+    # All of it, and only that, was in the way.
+    (runs / "broken" / "ckptmeta.json").unlink()
+    assert "no builder" not in quick("verify", runs, *options).stdout
+
+
 def test_workspace_over_a_checkpoint_that_is_deleted_after_it_was_read_says_it_has_gone(
     demo_runs: Path,
     sample: Sample,

@@ -14,6 +14,7 @@ from tb_ckptmeta.core.job import BuilderDescription, Spec
 from tb_ckptmeta.core.record import RecordedPairing
 from tb_ckptmeta.engine.listing import ScanReport
 from tb_ckptmeta.engine.pair import Pairer, pair, pair_bare
+from tb_ckptmeta.engine.records import BROKEN
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder
 
 SPEC = Spec("my_builders.py", "/home/me/my_builders.py", None, "/home/me")
@@ -273,4 +274,15 @@ def test_pairings_of_another_thread_with_other_builders_are_not_taken_for_these(
     pairer.pair(report, builders)
     slow = replace(builders, by_name=Slow(builders.by_name))
     assert paired(pairer.pair(report, slow)) == {"mlp/ckpt-1": "mlp"}
+    assert paired(pairer.pair(report, builders)) == {"mlp/ckpt-1": "mlp"}
+
+
+def test_checkpoint_whose_record_is_broken_is_not_paired_by_a_pattern() -> None:
+    # The record may have said otherwise, and what it said nobody can tell.
+    report = report_of("mlp/ckpt-1")
+    pairer, builders = Pairer(), registered(mlp="mlp/*")
+    report.records["/logs/mlp"] = BROKEN
+    (found,) = pairer.pair(report, builders)
+    assert (found.pairing.builder, found.pairing.claims, found.pairing.reason) == (None, (), BROKEN)
+    report.records["/logs/mlp"] = ()
     assert paired(pairer.pair(report, builders)) == {"mlp/ckpt-1": "mlp"}

@@ -239,7 +239,7 @@ def test_rescan_of_a_link_that_leads_out_now_does_not_follow_it(logdir: Path) ->
     before, after = rescan(logdir, change)
     assert "latest/ckpt-1" in listed(before)
     assert listed(after) == ["a/ckpt-1", "a/ckpt-2", "b/ckpt-1", "b/ckpt-2"]
-    assert f"{logdir / 'latest'} is a link that leads out" in after.problems[0]
+    assert f"{logdir / 'latest'} is a link that leads out" in after.notes[0]
 
 
 @pytest.mark.usefixtures("settled")
@@ -256,7 +256,7 @@ def test_rescan_of_a_link_whose_target_leads_out_now_does_not_follow_it(logdir: 
     before, after = rescan(logdir, change)
     assert "latest/ckpt-1" in listed(before)
     assert not [path for path in listed(after) if "latest" in path or "secret" in path]
-    assert len(after.problems) == 2
+    assert len(after.notes) == 2
 
 
 @pytest.mark.usefixtures("settled")
@@ -267,7 +267,7 @@ def test_rescan_of_a_run_replaced_by_a_link_out_does_not_follow_it(logdir: Path)
 
     _, after = rescan(logdir, change)
     assert listed(after) == ["b/ckpt-1", "b/ckpt-2"]
-    assert "leads out of the logdir" in after.problems[0]
+    assert "leads out of the logdir" in after.notes[0]
 
 
 @pytest.mark.usefixtures("settled")

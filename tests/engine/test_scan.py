@@ -20,7 +20,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.record import FILE_NAME, MAX_BYTES
 from tb_ckptmeta.engine.listing import Logdir, ScanReport
 from tb_ckptmeta.engine.recognise import parse_step
-from tb_ckptmeta.engine.records import read_records
+from tb_ckptmeta.engine.records import BROKEN, read_records
 from tb_ckptmeta.engine.scan import Scanner, check_confined, find_by_prefix
 
 
@@ -409,9 +409,10 @@ def test_scan_does_not_follow_a_folder_link_that_leads_out_and_says_so(logdir: P
     (logdir / "away").symlink_to(outside_checkpoint(tmp_path))
     report = scan(logdir)
     assert report.checkpoints == []
-    (problem,) = report.problems
-    assert str(logdir / "away") in problem
-    assert "--logdir_spec" in problem
+    (note,) = report.notes
+    assert str(logdir / "away") in note
+    assert "--logdir_spec" in note
+    assert report.problems == []  # nothing that was asked for was not looked at
 
 
 def test_scan_of_a_folder_beside_whose_name_begins_alike_counts_as_outside(logdir: Path, tmp_path: Path) -> None:
@@ -520,7 +521,7 @@ def test_scan_of_links_that_double_at_every_step_follows_a_few(logdir: Path) -> 
     report = scan(logdir)
     assert {f"{level:02}" for level in range(depth)} <= {c.run for c in report.checkpoints}
     assert len(report.checkpoints) < depth * 18  # not 2 ** depth
-    assert "reached by more than 16 links" in report.problems[0]
+    assert "reached by more than 16 links" in report.notes[0]
 
 
 def test_scan_of_broken_links_lists_nothing(logdir: Path) -> None:
@@ -634,7 +635,7 @@ def test_scan_of_a_broken_record_names_it_and_goes_on(logdir: Path, content: byt
     assert len(report.problems) == 1
     assert str(logdir / FILE_NAME) in report.problems[0]
     assert problem in report.problems[0]
-    assert not report.find_records(report.checkpoints[0])
+    assert report.find_records(report.checkpoints[0]) == BROKEN
 
 
 def test_scan_of_a_record_that_is_a_link_out_does_not_read_it(logdir: Path, tmp_path: Path) -> None:
@@ -642,7 +643,7 @@ def test_scan_of_a_record_that_is_a_link_out_does_not_read_it(logdir: Path, tmp_
     (tmp_path / "secret").write_text('{"pairings": [{"builder": "secret"}]}')
     (logdir / FILE_NAME).symlink_to(tmp_path / "secret")
     report = scan(logdir)
-    assert not report.find_records(report.checkpoints[0])
+    assert report.find_records(report.checkpoints[0]) == BROKEN
     (problem,) = report.problems
     assert "leads out of the logdir" in problem
     assert "secret" not in problem
