@@ -121,6 +121,7 @@ def _export(
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(output.parent, error) from error
+    claims = Claims(task.folder)
     return workspace.export_to(
         choice,
         task.format,
@@ -129,7 +130,8 @@ def _export(
         copy=task.copy,
         allow_partial=task.allow_partial,
         check=task.check,
-        claims=Claims(task.folder),
+        may_replace=claims.cover,
+        on_landing=claims.add,
         on_steps=on_steps,
         cancelled=cancelled,
     )
