@@ -183,7 +183,7 @@ class _Beam:
         from tb_ckptmeta.engine import batch_beam
 
         self._arguments = arguments
-        parts, self.address = batch_beam.find_parts(results.path, arguments)
+        parts, self.address = batch_beam.find_beam_parts(results.path, arguments)
         take_over(results, parts, items, task)
 
     def run(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tb_ckptmeta.core.dependencies import Dependencies
-from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.verdict import ERROR, MATCH
 from tb_ckptmeta.engine.batch_sources import Sources
 from tb_ckptmeta.engine.batch_work import Line, make_title
@@ -157,27 +156,11 @@ class Results:
 
     def _read(self) -> int:
         """Read the lines, and return where the last whole one ends."""
-        end = 0
-        for number, raw in enumerate(self._lines.read(), 1):
-            if not raw.endswith(b"\n"):
-                if raw[: len(_BEGINNING)] != _BEGINNING[: len(raw)]:
-                    raise self._foreign(number)
-                break
-            try:
-                line = json.loads(raw)
-                outcome = Outcome.from_line(line)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise self._foreign(number) from None
-            if not self.fit(line):
-                raise self._foreign(number)
-            self.outcomes[outcome.prefix] = outcome
-            end += len(raw)
-        return end
+        return self._lines.read_whole(self._take, _BEGINNING, "exports" if self._exports else "verdicts")
 
-    def _foreign(self, number: int) -> CkptMetaError:
-        what = "exports" if self._exports else "verdicts"
-        return CkptMetaError(
-            Code.OUTPUT_EXISTS,
-            f"{self.path} holds something else than the {what} of a batch (line {number}), and nothing was changed. "
-            "Choose another output; --overwrite replaces it.",
-        )
+    def _take(self, raw: bytes) -> None:
+        line = json.loads(raw)
+        outcome = Outcome.from_line(line)
+        if not self.fit(line):
+            raise ValueError("it is another kind of line")
+        self.outcomes[outcome.prefix] = outcome
