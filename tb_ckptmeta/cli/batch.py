@@ -19,7 +19,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import FILE, get_format
 from tb_ckptmeta.core.landing import unwritable
 from tb_ckptmeta.core.renames import parse_renames
-from tb_ckptmeta.engine.batch import begin, end, take_over
+from tb_ckptmeta.engine.batch import begin, begin_anew, end, take_over
 from tb_ckptmeta.engine.batch_parts import find_parts
 from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import RESULTS, Item, Task, plan
@@ -86,10 +86,13 @@ def _carry_out(
         _require_outside(workspace, task, items)
     if options.overwrite:
         _require_builders(items, builders, results)
-    take_over(results, find_parts(results.path), items, task)
-    beam = None if options.beam is None else _Beam(options.beam, results, items, task)
-    if options.overwrite:  # not before it is known that there is something to do
-        results.clear()
+    beam = None if options.beam is None else _Beam(options.beam, results)
+    left_before = [find_parts(results.path), *([] if beam is None else [beam.parts])]
+    if options.overwrite:  # not before it is known that there is something to do, and that it can be done
+        begin_anew(results, left_before)
+    else:
+        for parts in left_before:
+            take_over(results, parts, items, task)
     begun = begin(results, items, builders, task, overwrite=options.overwrite)
     left, unconfirmed = begun.left, {i.checkpoint.prefix for i in begun.unconfirmed}
     telling = _Telling(results, items, left)
@@ -179,12 +182,16 @@ def _run_here(items: Sequence[Item], task: Task, workspace: Workspace, workers: 
 class _Beam:
     """Apache Beam, with its own options."""
 
-    def __init__(self, arguments: Sequence[str], results: Results, items: Sequence[Item], task: Task) -> None:
+    def __init__(self, arguments: Sequence[str], results: Results) -> None:
+        """Look whether Beam can use what it is given.
+
+        Raises:
+            CkptMetaError: BAD_REQUEST.
+        """
         from tb_ckptmeta.engine import batch_beam
 
         self._arguments = arguments
-        parts, self.address = batch_beam.find_beam_parts(results.path, arguments)
-        take_over(results, parts, items, task)
+        self.parts, self.address = batch_beam.find_beam_parts(results.path, arguments)
 
     def run(
         self,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,11 +92,36 @@ def take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task)
     Raises:
         CkptMetaError: OUTPUT_UNWRITABLE; as `parts`.
     """
-    try:
+    with _naming_parts():
         _take_over(results, parts, items, task)
+
+
+def begin_anew(results: Results, left: Sequence[Parts]) -> None:
+    """Take away what is there, lines that workers elsewhere left for it too: not before these can be listed.
+
+    Raises:
+        CkptMetaError: OUTPUT_UNWRITABLE; as `left`.
+    """
+    with _naming_parts():
+        names = [parts.list() for parts in left]
+        results.clear()
+        for parts, found in zip(left, names, strict=True):
+            _forget(parts, found)
+
+
+@contextlib.contextmanager
+def _naming_parts() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         message = f"{error.filename}, where workers left lines, cannot be read or taken away: {error.strerror}."
         raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"{message} Mend that, or choose another output.") from error
+
+
+def _forget(parts: Parts, names: Iterable[str]) -> None:
+    for name in names:
+        parts.forget(name)
+    parts.close()
 
 
 def _take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task) -> None:
@@ -126,9 +152,7 @@ def _take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task
     results.drop(lost)
     for line in taken.values():
         results.append(line)
-    for name in names:
-        parts.forget(name)
-    parts.close()
+    _forget(parts, names)
 
 
 def _has_lost_its_builder(outcome: Outcome, item: Item, builders: Builders) -> bool:
