@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.verdict import ERROR, MATCH
+from tb_ckptmeta.engine.batch_claims import Files, parse_files
 from tb_ckptmeta.engine.batch_sources import Sources
 from tb_ckptmeta.engine.batch_work import Line, make_title
 from tb_ckptmeta.engine.line_file import LineFile
@@ -27,7 +28,7 @@ class Outcome:
 
     `status` is the verdict's, or ERROR where there is no verdict or an export failed; `code` is then the error's.
     `sources`: the digest of what user code read for it, None where that is not known. `output`: where an export stands,
-    relative to its folder, and `format` what it is.
+    relative to its folder, and `files` what it is there, None in a line of an earlier version.
     """
 
     prefix: str
@@ -39,7 +40,7 @@ class Outcome:
     fingerprint: str
     sources: str | None
     output: str | None = None
-    format: str | None = None
+    files: Files | None = None
 
     @property
     def agrees(self) -> bool:
@@ -50,7 +51,7 @@ class Outcome:
     def from_line(cls, line: Line) -> Outcome:
         """Read a line as it stands in the file; raises KeyError, TypeError or AttributeError for what is none."""
         verdict = line.get("verdict", line)
-        error, sources, format = line["error"], line["sources"], line.get("format")
+        error, sources = line["error"], line["sources"]
         builder, output, code = verdict["builder"], line.get("output"), None if error is None else error["code"]
         texts = [line[name] for name in ("prefix", "run", "name", "summary", "fingerprint")] + [verdict["status"]]
         if not all(isinstance(t, str) for t in texts + [t for t in (builder, output, code) if t is not None]):
@@ -65,7 +66,7 @@ class Outcome:
             line["fingerprint"],
             sources if isinstance(sources, str) else None,
             output,
-            format if isinstance(format, str) else None,
+            parse_files(line.get("files")),
         )
 
 
