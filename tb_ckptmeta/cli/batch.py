@@ -26,9 +26,11 @@ from tb_ckptmeta.engine.batch_plan import RESULTS, Item, Task, plan
 from tb_ckptmeta.engine.batch_pool import choose_workers, run_pool
 from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.batch_work import Line, carry_out, make_title
+from tb_ckptmeta.engine.checkpoint_file import is_folder
 from tb_ckptmeta.engine.folders import is_within
 from tb_ckptmeta.engine.process import Step
 from tb_ckptmeta.engine.registry import Builders
+from tb_ckptmeta.engine.remote import as_path, is_remote
 from tb_ckptmeta.engine.workspace import Workspace
 
 _EXTRA = 'pip install "tensorboard-plugin-ckptmeta[beam]"'
@@ -36,13 +38,13 @@ _EXTRA = 'pip install "tensorboard-plugin-ckptmeta[beam]"'
 
 def verify_batch(options: argparse.Namespace) -> int:
     """Verify every checkpoint of the logdirs. Status 1 where one does not match, 3 where there is no verdict."""
-    return _run(options, Task(renames=tuple(options.rename)), Path(options.output).absolute())
+    return _run(options, Task(renames=tuple(options.rename)), _get_output(options.output))
 
 
 def export_batch(options: argparse.Namespace) -> int:
     """Export every checkpoint of the logdirs. Status 1 where one is refused, 3 where one cannot be exported."""
     format = get_format(options.format)
-    folder = Path(options.output).absolute()
+    folder = _get_output(options.output)
     renames = tuple(options.rename)
     task = Task(str(folder), format.name, options.allow_partial, not options.no_check, options.copy, renames)
     return _run(options, task, folder / RESULTS)
@@ -220,9 +222,18 @@ def _require_beam() -> None:
 
 def _get_logdirs(given: Sequence[str]) -> list[str]:
     for path in given:
-        if not os.path.isdir(path):
+        if not is_folder(as_path(path)):
             raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {path}.")
-    return [os.path.abspath(path) for path in given]
+    return [path if is_remote(path) else os.path.abspath(path) for path in map(as_path, given)]
+
+
+def _get_output(given: str) -> Path:
+    if is_remote(given):
+        message = (
+            f"{given} is a URL, and a batch writes to a local path. Choose one as the output, and copy it from there."
+        )
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, message)
+    return Path(as_path(given)).absolute()
 
 
 def _make_folder(folder: str) -> None:
@@ -239,7 +250,7 @@ def _require_outside(workspace: Workspace, task: Task, items: Sequence[Item]) ->
         return
     folder = os.path.realpath(task.folder)
     for logdir in workspace.logdirs:
-        if is_within(folder, os.path.realpath(logdir.path)):
+        if not is_remote(logdir.path) and is_within(folder, os.path.realpath(logdir.path)):
             message = (
                 f"{task.folder} lies in the logdir {logdir.path}, and what is exported there would be found as "
                 "checkpoints. Choose another output."
