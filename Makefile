@@ -29,7 +29,7 @@ remote-test: $(VENV)/.test $(BUNDLE)
 # Apache Beam has an environment of its own: it pins versions of what TensorFlow needs, too.
 beam-test: $(BUNDLE)
 	$(MAKE) VENV=$(BEAM) $(BEAM)/.beam-test
-	$(BEAM)/bin/python -m pytest -m beam tests/batch $(PYTEST_ARGS)
+	$(BEAM)/bin/python -m pytest -m beam tests/batch tests/remote/test_remote_batch.py $(PYTEST_ARGS)
 
 # Every model of tests/corpus: a table on the terminal, and in docs/models.md. It takes half an hour.
 corpus: $(VENV)/.test $(VENV)/.corpus $(BUNDLE)

@@ -139,6 +139,16 @@ def test_benchmark_of_remote_logdirs_tells_requests_and_bytes() -> None:
     assert "| requests, listings among them | 3 | 3 | 1.00 |" in table
 
 
+@pytest.mark.bench
+def test_benchmark_of_batches_runs_through_and_prints_its_table() -> None:
+    printed = run_python("-m", "benchmarks", "--quick", "batch")
+    assert "Verdicts of 2 checkpoints of 1 builders" in printed
+    rows = re.findall(r"^\| (\w[^|]*?) \| (\S+) s \| (\d+\.\d+) \| [^|]+ \|$", printed, re.MULTILINE)
+    assert [what for what, _, _ in rows] == ["one command for each", "batch, 1 worker"]
+    assert rows[0][2] == "1.00"
+    assert all(float(number.replace(",", "")) > 0 for _, *numbers in rows for number in numbers)
+
+
 def test_benchmark_that_there_is_not_is_named() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks", "no_such"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -19,16 +19,18 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import FILE, get_format
 from tb_ckptmeta.core.landing import unwritable
 from tb_ckptmeta.core.renames import parse_renames
-from tb_ckptmeta.engine.batch import begin, end, take_over
+from tb_ckptmeta.engine.batch import begin, begin_anew, end, take_over
 from tb_ckptmeta.engine.batch_parts import find_parts
 from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import RESULTS, Item, Task, plan
 from tb_ckptmeta.engine.batch_pool import choose_workers, run_pool
 from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.batch_work import Line, carry_out, make_title
+from tb_ckptmeta.engine.checkpoint_file import is_folder
 from tb_ckptmeta.engine.folders import is_within
 from tb_ckptmeta.engine.process import Step
 from tb_ckptmeta.engine.registry import Builders
+from tb_ckptmeta.engine.remote import as_path, is_remote
 from tb_ckptmeta.engine.workspace import Workspace
 
 _EXTRA = 'pip install "tensorboard-plugin-ckptmeta[beam]"'
@@ -36,13 +38,13 @@ _EXTRA = 'pip install "tensorboard-plugin-ckptmeta[beam]"'
 
 def verify_batch(options: argparse.Namespace) -> int:
     """Verify every checkpoint of the logdirs. Status 1 where one does not match, 3 where there is no verdict."""
-    return _run(options, Task(renames=tuple(options.rename)), Path(options.output).absolute())
+    return _run(options, Task(renames=tuple(options.rename)), _get_output(options.output))
 
 
 def export_batch(options: argparse.Namespace) -> int:
     """Export every checkpoint of the logdirs. Status 1 where one is refused, 3 where one cannot be exported."""
     format = get_format(options.format)
-    folder = Path(options.output).absolute()
+    folder = _get_output(options.output)
     renames = tuple(options.rename)
     task = Task(str(folder), format.name, options.allow_partial, not options.no_check, options.copy, renames)
     return _run(options, task, folder / RESULTS)
@@ -86,10 +88,13 @@ def _carry_out(
         _require_outside(workspace, task, items)
     if options.overwrite:
         _require_builders(items, builders, results)
-    take_over(results, find_parts(results.path), items, task)
-    beam = None if options.beam is None else _Beam(options.beam, results, items, task)
-    if options.overwrite:  # not before it is known that there is something to do
-        results.clear()
+    beam = None if options.beam is None else _Beam(options.beam, results)
+    left_before = [find_parts(results.path), *([] if beam is None else [beam.parts])]
+    if options.overwrite:  # not before it is known that there is something to do, and that it can be done
+        begin_anew(results, left_before)
+    else:
+        for parts in left_before:
+            take_over(results, parts, items, task)
     begun = begin(results, items, builders, task, overwrite=options.overwrite)
     left, unconfirmed = begun.left, {i.checkpoint.prefix for i in begun.unconfirmed}
     telling = _Telling(results, items, left)
@@ -179,12 +184,16 @@ def _run_here(items: Sequence[Item], task: Task, workspace: Workspace, workers: 
 class _Beam:
     """Apache Beam, with its own options."""
 
-    def __init__(self, arguments: Sequence[str], results: Results, items: Sequence[Item], task: Task) -> None:
+    def __init__(self, arguments: Sequence[str], results: Results) -> None:
+        """Look whether Beam can use what it is given.
+
+        Raises:
+            CkptMetaError: BAD_REQUEST.
+        """
         from tb_ckptmeta.engine import batch_beam
 
         self._arguments = arguments
-        parts, self.address = batch_beam.find_parts(results.path, arguments)
-        take_over(results, parts, items, task)
+        self.parts, self.address = batch_beam.find_beam_parts(results.path, arguments)
 
     def run(
         self,
@@ -213,9 +222,18 @@ def _require_beam() -> None:
 
 def _get_logdirs(given: Sequence[str]) -> list[str]:
     for path in given:
-        if not os.path.isdir(path):
+        if not is_folder(as_path(path)):
             raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {path}.")
-    return [os.path.abspath(path) for path in given]
+    return [path if is_remote(path) else os.path.abspath(path) for path in map(as_path, given)]
+
+
+def _get_output(given: str) -> Path:
+    if is_remote(given):
+        message = (
+            f"{given} is a URL, and a batch writes to a local path. Choose one as the output, and copy it from there."
+        )
+        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, message)
+    return Path(as_path(given)).absolute()
 
 
 def _make_folder(folder: str) -> None:
@@ -232,7 +250,7 @@ def _require_outside(workspace: Workspace, task: Task, items: Sequence[Item]) ->
         return
     folder = os.path.realpath(task.folder)
     for logdir in workspace.logdirs:
-        if is_within(folder, os.path.realpath(logdir.path)):
+        if not is_remote(logdir.path) and is_within(folder, os.path.realpath(logdir.path)):
             message = (
                 f"{task.folder} lies in the logdir {logdir.path}, and what is exported there would be found as "
                 "checkpoints. Choose another output."

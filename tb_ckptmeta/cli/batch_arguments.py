@@ -19,7 +19,7 @@ def add_batch_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         "Options behind `--` are Apache Beam's own, and carry the batch out as a Beam pipeline (extra `beam`): "
         "-- --runner=DirectRunner --direct_num_workers=2 --direct_running_mode=multi_processing"
     )
-    parser.add_argument("logdirs", metavar="LOGDIR", nargs="+", help="a folder to search")
+    parser.add_argument("logdirs", metavar="LOGDIR", nargs="+", help="a folder to search, or its URL")
     parser.add_argument(
         "--output",
         required=True,

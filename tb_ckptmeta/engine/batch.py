@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.formats import FORMATS
-from tb_ckptmeta.engine.batch_claims import Claims
+from tb_ckptmeta.engine.batch_claims import Claims, are_standing
 from tb_ckptmeta.engine.batch_parts import Parts
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.batch_results import Outcome, Results
 from tb_ckptmeta.engine.batch_sources import parse_sources
 from tb_ckptmeta.engine.batch_work import Line
 from tb_ckptmeta.engine.current import Digests
-from tb_ckptmeta.engine.deliver import list_taken
 from tb_ckptmeta.engine.registry import Builders
 
 # They say no, and would say so again.
@@ -73,13 +71,13 @@ def begin(results: Results, items: Sequence[Item], builders: Builders, task: Tas
 def end(results: Results, task: Task) -> None:
     """Forget what a batch had claimed, where a line tells of it now: it has come to its end, or was ended.
 
-    What an earlier batch has put to a place stays its own where no line tells of an export: it may be replaced.
+    What a batch has put to a place stays its own where no line tells of it: it may be replaced.
 
     Raises:
         CkptMetaError: OUTPUT_UNWRITABLE.
     """
     if task.folder is not None:
-        Claims(task.folder).keep({o.output for o in results.outcomes.values() if o.output is not None})
+        Claims(task.folder).keep(o.files for o in results.outcomes.values() if o.files is not None)
 
 
 def take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task) -> None:
@@ -91,11 +89,36 @@ def take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task)
     Raises:
         CkptMetaError: OUTPUT_UNWRITABLE; as `parts`.
     """
-    try:
+    with _naming_parts():
         _take_over(results, parts, items, task)
+
+
+def begin_anew(results: Results, left: Sequence[Parts]) -> None:
+    """Take away what is there, lines that workers elsewhere left for it too: not before these can be listed.
+
+    Raises:
+        CkptMetaError: OUTPUT_UNWRITABLE; as `left`.
+    """
+    with _naming_parts():
+        names = [parts.list() for parts in left]
+        results.clear()
+        for parts, found in zip(left, names, strict=True):
+            _forget(parts, found)
+
+
+@contextlib.contextmanager
+def _naming_parts() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         message = f"{error.filename}, where workers left lines, cannot be read or taken away: {error.strerror}."
         raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"{message} Mend that, or choose another output.") from error
+
+
+def _forget(parts: Parts, names: Iterable[str]) -> None:
+    for name in names:
+        parts.forget(name)
+    parts.close()
 
 
 def _take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task) -> None:
@@ -126,9 +149,7 @@ def _take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task
     results.drop(lost)
     for line in taken.values():
         results.append(line)
-    for name in names:
-        parts.forget(name)
-    parts.close()
+    _forget(parts, names)
 
 
 def _has_lost_its_builder(outcome: Outcome, item: Item, builders: Builders) -> bool:
@@ -143,22 +164,20 @@ def _has_lost_its_builder(outcome: Outcome, item: Item, builders: Builders) -> b
 
 
 def _is_standing(outcome: Outcome, item: Item, task: Task) -> bool:
-    """Tell whether a line is of what its item is now, and its export is there; what its builder has read apart."""
+    """Tell whether a line is of what its item is now, and its export stands; what its builder has read apart."""
     if outcome.fingerprint != item.fingerprint:
         return False
-    exported = task.folder is not None and outcome.code is None
-    return not exported or (outcome.output is not None and _exists(task.folder or "", outcome.output))
+    if task.folder is None or outcome.code is not None:
+        return True
+    if outcome.files is not None:
+        return are_standing(task.folder, outcome.files)
+    return outcome.output is not None and _exists(task.folder, outcome.output)
 
 
 def _claim(results: Results, prefixes: Iterable[str], folder: str) -> None:
-    """Claim the exports that lines tell of, before these lines go."""
-    standing = {}
-    for prefix in prefixes:
-        outcome = results.outcomes[prefix]
-        if outcome.output is not None and outcome.format is not None and outcome.format in FORMATS:
-            path = Path(folder, outcome.output)
-            standing[path] = list_taken(FORMATS[outcome.format], path)
-    Claims(folder).add_standing(standing)
+    """Claim the exports that lines tell of, before these lines go: as they were made, whatever stands there now."""
+    told = [results.outcomes[prefix].files for prefix in prefixes]
+    Claims(folder).add_told(files for files in told if files is not None)
 
 
 def _exists(folder: str, output: str) -> bool:

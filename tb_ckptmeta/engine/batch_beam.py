@@ -32,7 +32,7 @@ from tb_ckptmeta.engine.workspace import Workspace
 _LOOK_EVERY = 0.5
 
 
-def find_parts(results: Path, arguments: Sequence[str]) -> tuple[Parts, str]:
+def find_beam_parts(results: Path, arguments: Sequence[str]) -> tuple[Parts, str]:
     """Return where Beam's workers leave lines, and its address: below `--temp_location`, else beside the results.
 
     Raises:
@@ -66,7 +66,7 @@ def run_pipeline(
 
     Args:
         workers: how many worker processes each of Beam's may have at a time; None is what its machine bears.
-        address: where lines are left (`find_parts`).
+        address: where lines are left (`find_beam_parts`).
         arguments: Beam's own options.
 
     Raises:

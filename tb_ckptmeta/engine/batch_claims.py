@@ -1,16 +1,15 @@
-"""Which exports are a batch's own, though no line tells of them. Runs in the caller's process.
+"""Which exports are a batch's own: file by file, by size and time. Runs in the caller's process.
 
-A line comes after its export, and a crash may come in between; a line that holds no longer goes before its export is
-made again. What is a batch's own stands here, file by file with its size and time: what somebody has put to the same
-place since is somebody's.
+What somebody has put to the same place since is somebody's. A line tells of its export's files; but it comes after the
+export, and a crash may come in between, and a line that holds no longer goes before its export is made again. What no
+line tells of stands here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,10 @@ from tb_ckptmeta.core.landing import land_bytes, unwritable
 NAME = ".results.jsonl.planned"
 
 Identity = tuple[int, int]
+"""What tells a file from another one at its place, and stays when it is moved: its size, its time in nanoseconds."""
+
+Files = Mapping[str, Identity]
+"""The files of an export, relative to the folder of all."""
 
 
 class Claims:
@@ -28,42 +31,47 @@ class Claims:
         self._folder = os.path.realpath(folder)
         self._path = Path(folder, NAME)
 
-    def add(self, output: Path, files: Mapping[Path, Path]) -> None:
-        """Claim the export that will stand at `output`: each of its files where it will stand -> where it lies now.
+    def add(self, files: Mapping[Path, Path]) -> Files:
+        """Claim what is about to come, each file where it will stand -> where it lies now; return what a line tells.
+
+        Raises:
+            CkptMetaError: OUTPUT_UNWRITABLE.
+            OSError: where one cannot be looked at.
+        """
+        found = {self._name(target): _identify(source) for target, source in files.items()}
+        self.add_told([found])
+        return found
+
+    def add_told(self, told: Iterable[Files]) -> None:
+        """Claim what lines tell of, before these go.
 
         Raises:
             CkptMetaError: OUTPUT_UNWRITABLE.
         """
-        self._append(self._describe(output, target, source) for target, source in files.items())
+        self._append({"path": path, "identity": identity} for files in told for path, identity in files.items())
 
-    def add_standing(self, outputs: Mapping[Path, Iterable[Path]]) -> None:
-        """Claim exports as they stand: where each stands -> its files or folders.
+    def cover(self, taken: Iterable[Path], own: Iterable[str] = ()) -> bool:
+        """Tell whether all that stands at these paths is what a batch has put there.
 
-        Raises:
-            CkptMetaError: OUTPUT_UNWRITABLE.
+        Args:
+            own: the checkpoint's files. What an export shares with them, by a hard link, changes as they do.
         """
-        lines = []
-        for output, taken in outputs.items():
-            for path in _list_files(taken):
-                with contextlib.suppress(OSError):  # it goes at this moment
-                    lines.append(self._describe(output, path, path))
-        self._append(lines)
-
-    def cover(self, taken: Iterable[Path]) -> bool:
-        """Tell whether all that stands at these paths is what a batch has put there."""
         files = _list_files(taken)
-        if not files:
-            return False
         claimed = {(line["path"], *line["identity"]) for line in self._read()}
-        return all((self._name(path), *_identify(path)) in claimed for path in files)
+        others = [p for p in files if (self._name(p), *_identify(p)) not in claimed]
+        if len(others) == len(files):
+            return False
+        shared = {_find_inode(path) for path in own} - {None}
+        return all(_find_inode(path) in shared for path in others)
 
-    def keep(self, told: Collection[str]) -> None:
-        """Forget the exports that lines tell of (`told`), and those that stand there no longer.
+    def keep(self, told: Iterable[Files]) -> None:
+        """Forget the files that lines tell of, and those that stand there no longer.
 
         Raises:
             CkptMetaError: OUTPUT_UNWRITABLE.
         """
-        kept = [line for line in self._read() if line["output"] not in told and self._stands(line)]
+        known = {(path, *identity) for files in told for path, identity in files.items()}
+        kept = [line for line in self._read() if (line["path"], *line["identity"]) not in known and self._stands(line)]
         if kept:
             land_bytes(b"".join(map(_encode, kept)), self._path, overwrite=True)
             return
@@ -73,13 +81,7 @@ class Claims:
             raise unwritable(self._path, error) from error
 
     def _stands(self, line: Mapping[str, Any]) -> bool:
-        try:
-            return _identify(Path(self._folder, line["path"])) == tuple(line["identity"])
-        except OSError:
-            return False
-
-    def _describe(self, output: Path, target: Path, source: Path) -> dict[str, Any]:
-        return {"output": self._name(output), "path": self._name(target), "identity": _identify(source)}
+        return are_standing(self._folder, {line["path"]: tuple(line["identity"])})
 
     def _name(self, path: Path) -> str:
         folder, name = os.path.split(os.path.abspath(path))
@@ -108,10 +110,34 @@ class Claims:
         return [line for line in map(_parse, content.splitlines()) if line is not None]
 
 
-def _identify(path: Path) -> Identity:
-    """Return what tells a file from another one at its place, and stays when it is moved; of a link, the link's."""
-    status = os.lstat(path)
+def are_standing(folder: str, files: Files) -> bool:
+    """Tell whether all these files stand in a folder as a batch has put them there."""
+    try:
+        return all(_identify(os.path.join(folder, path)) == identity for path, identity in files.items())
+    except (OSError, ValueError):  # ValueError: a zero byte
+        return False
+
+
+def parse_files(value: object) -> Files | None:
+    """Read the files that a line tells of; None where it tells of none, as an earlier version's."""
+    if not isinstance(value, dict) or not value:
+        return None
+    if not all(isinstance(i, list) and [type(n) for n in i] == [int, int] for i in value.values()):
+        return None
+    return {path: (size, modified) for path, (size, modified) in value.items()}
+
+
+def _identify(path: str | Path) -> Identity:
+    status = os.lstat(path)  # of a link, the link's
     return status.st_size, status.st_mtime_ns
+
+
+def _find_inode(path: str | Path) -> Identity | None:
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _list_files(taken: Iterable[Path]) -> list[Path]:
@@ -129,8 +155,7 @@ def _encode(line: Mapping[str, Any]) -> bytes:
 def _parse(raw: bytes) -> dict[str, Any] | None:
     try:
         line = json.loads(raw)
-        size, modified = line["identity"]
+        path, (size, modified) = line["path"], line["identity"]
     except (ValueError, KeyError, TypeError):
         return None
-    fits = isinstance(line["output"], str) and isinstance(line["path"], str)
-    return line if fits and isinstance(size, int) and isinstance(modified, int) else None
+    return line if isinstance(path, str) and isinstance(size, int) and isinstance(modified, int) else None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Pairing
+from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Listed, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.globs import matches
@@ -71,7 +71,8 @@ class Item:
     def from_json(cls, value: Mapping[str, Any]) -> Item:
         row = value["checkpoint"]
         pairing = Pairing(**{**row["pairing"], "claims": tuple(row["pairing"]["claims"])})
-        checkpoint = Checkpoint(**{**row, "files": tuple(row["files"]), "pairing": pairing})
+        listed = None if row["listed"] is None else Listed(**row["listed"])
+        checkpoint = Checkpoint(**{**row, "files": tuple(row["files"]), "pairing": pairing, "listed": listed})
         return cls(**{**value, "checkpoint": checkpoint})
 
 
@@ -154,7 +155,8 @@ def _take_fingerprint(checkpoint: Checkpoint, builders: Builders, task: Task, in
     facts = [
         installation,
         {**asdict(task), "folder": task.folder is not None},
-        [names, checkpoint.bytes, checkpoint.modified],
+        # A store's times are of whole seconds; its mark tells more.
+        [names, checkpoint.bytes, checkpoint.modified, None if checkpoint.listed is None else checkpoint.listed.mark],
         [pairing.builder, dict(pairing.arguments)],
         None if builder is None else [builder.spec.path, builder.spec.module],
     ]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tb_ckptmeta.core.dependencies import Dependencies
-from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.verdict import ERROR, MATCH
+from tb_ckptmeta.engine.batch_claims import Files, parse_files
 from tb_ckptmeta.engine.batch_sources import Sources
 from tb_ckptmeta.engine.batch_work import Line, make_title
 from tb_ckptmeta.engine.line_file import LineFile
@@ -28,7 +28,7 @@ class Outcome:
 
     `status` is the verdict's, or ERROR where there is no verdict or an export failed; `code` is then the error's.
     `sources`: the digest of what user code read for it, None where that is not known. `output`: where an export stands,
-    relative to its folder, and `format` what it is.
+    relative to its folder, and `files` what it is there, None in a line of an earlier version.
     """
 
     prefix: str
@@ -40,7 +40,7 @@ class Outcome:
     fingerprint: str
     sources: str | None
     output: str | None = None
-    format: str | None = None
+    files: Files | None = None
 
     @property
     def agrees(self) -> bool:
@@ -51,7 +51,7 @@ class Outcome:
     def from_line(cls, line: Line) -> Outcome:
         """Read a line as it stands in the file; raises KeyError, TypeError or AttributeError for what is none."""
         verdict = line.get("verdict", line)
-        error, sources, format = line["error"], line["sources"], line.get("format")
+        error, sources = line["error"], line["sources"]
         builder, output, code = verdict["builder"], line.get("output"), None if error is None else error["code"]
         texts = [line[name] for name in ("prefix", "run", "name", "summary", "fingerprint")] + [verdict["status"]]
         if not all(isinstance(t, str) for t in texts + [t for t in (builder, output, code) if t is not None]):
@@ -66,7 +66,7 @@ class Outcome:
             line["fingerprint"],
             sources if isinstance(sources, str) else None,
             output,
-            format if isinstance(format, str) else None,
+            parse_files(line.get("files")),
         )
 
 
@@ -157,27 +157,11 @@ class Results:
 
     def _read(self) -> int:
         """Read the lines, and return where the last whole one ends."""
-        end = 0
-        for number, raw in enumerate(self._lines.read(), 1):
-            if not raw.endswith(b"\n"):
-                if raw[: len(_BEGINNING)] != _BEGINNING[: len(raw)]:
-                    raise self._foreign(number)
-                break
-            try:
-                line = json.loads(raw)
-                outcome = Outcome.from_line(line)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise self._foreign(number) from None
-            if not self.fit(line):
-                raise self._foreign(number)
-            self.outcomes[outcome.prefix] = outcome
-            end += len(raw)
-        return end
+        return self._lines.read_whole(self._take, _BEGINNING, "exports" if self._exports else "verdicts")
 
-    def _foreign(self, number: int) -> CkptMetaError:
-        what = "exports" if self._exports else "verdicts"
-        return CkptMetaError(
-            Code.OUTPUT_EXISTS,
-            f"{self.path} holds something else than the {what} of a batch (line {number}), and nothing was changed. "
-            "Choose another output; --overwrite replaces it.",
-        )
+    def _take(self, raw: bytes) -> None:
+        line = json.loads(raw)
+        outcome = Outcome.from_line(line)
+        if not self.fit(line):
+            raise ValueError("it is another kind of line")
+        self.outcomes[outcome.prefix] = outcome

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.dependencies import Dependencies
-from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.line_file import LineFile
 
 ENDING = ".sources"
@@ -37,7 +36,7 @@ class Sources:
         self._file = LineFile(real.with_name(real.name + ENDING))
         try:
             if not overwrite:
-                self._file.cut(self._read())
+                self._file.cut(self._file.read_whole(self._take, _BEGINNING, "sources"))
         except BaseException:
             self._file.close()
             raise
@@ -81,33 +80,14 @@ class Sources:
                 self._file.path.unlink()
         self._file.close()
 
-    def _read(self) -> int:
-        """Read the lines, and return where the last whole one ends."""
-        end = 0
-        for number, raw in enumerate(self._file.read(), 1):
-            if not raw.endswith(b"\n"):
-                if raw[: len(_BEGINNING)] != _BEGINNING[: len(raw)]:
-                    raise self._foreign(number)
-                break
-            try:
-                value = json.loads(raw)
-                name = value.pop("sources")
-            except (ValueError, KeyError, TypeError, AttributeError):
-                raise self._foreign(number) from None
-            end += len(raw)
-            try:
-                if name == _digest(value):
-                    self.known[name] = parse_sources(value)
-            except (TypeError, ValueError):  # another version's
-                pass
-        return end
-
-    def _foreign(self, number: int) -> CkptMetaError:
-        return CkptMetaError(
-            Code.OUTPUT_EXISTS,
-            f"{self._file.path} holds something else than the sources of a batch (line {number}), and nothing was "
-            "changed. Choose another output; --overwrite replaces it.",
-        )
+    def _take(self, raw: bytes) -> None:
+        value = json.loads(raw)
+        name = value.pop("sources")
+        try:
+            if name == _digest(value):
+                self.known[name] = parse_sources(value)
+        except (TypeError, ValueError):  # another version's
+            pass
 
 
 def parse_sources(value: Mapping[str, Any]) -> Dependencies:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.landing import unwritable
 from tb_ckptmeta.core.verdict import ERROR, MATCH, PARTIAL, Verdict
-from tb_ckptmeta.engine.batch_claims import Claims
+from tb_ckptmeta.engine.batch_claims import Claims, Files, Identity
 from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.choice import Choice
@@ -48,6 +49,7 @@ def carry_out(
     checkpoint = item.checkpoint
     sources: Dependencies | None = None
     delivered: Delivered | None = None
+    files: Files | None = None
     error: CkptMetaError | None = None
     verdict = make_error_verdict(checkpoint.id, checkpoint.pairing.builder, checkpoint.pairing.arguments, _NOTHING)
     try:
@@ -58,7 +60,7 @@ def carry_out(
                 raise verdict.error or _NOTHING
             sources = artifacts.dependencies
             if task.folder is not None:
-                delivered = _export(workspace, task, item, choice, verdict, on_steps, cancelled)
+                delivered, files = _export(workspace, task, item, choice, verdict, on_steps, cancelled)
                 verdict, sources = delivered.exported.verdict, delivered.exported.dependencies
     except CkptMetaError as raised:
         error = raised
@@ -85,6 +87,7 @@ def carry_out(
         "output": None if delivered is None else os.path.relpath(delivered.path, task.folder),
         "format": task.format if exported is None else exported.format.name,
         "bytes": None if delivered is None else delivered.size,
+        "files": None if files is None else {path: list(identity) for path, identity in files.items()},
         "verdict": verdict.as_json(),
         "check": None if exported is None else exported.check.as_json(),
         "error": None if error is None else error.as_json(),
@@ -107,7 +110,7 @@ def _export(
     verdict: Verdict,
     on_steps: OnSteps | None,
     cancelled: threading.Event | None,
-) -> Delivered:
+) -> tuple[Delivered, Files]:
     # Asked before, for an export begins with the model's weights.
     if verdict.status != MATCH and not (task.allow_partial and verdict.status == PARTIAL):
         raise _refuse(item.checkpoint, verdict)
@@ -121,7 +124,14 @@ def _export(
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(output.parent, error) from error
-    return workspace.export_to(
+    claims, landed = Claims(task.folder), dict[str, Identity]()
+
+    def may_replace(taken: Sequence[Path]) -> bool:
+        if not claims.cover(taken, item.checkpoint.files):
+            raise _refuse_place(taken[0])
+        return True
+
+    delivered = workspace.export_to(
         choice,
         task.format,
         output,
@@ -129,10 +139,12 @@ def _export(
         copy=task.copy,
         allow_partial=task.allow_partial,
         check=task.check,
-        claims=Claims(task.folder),
+        may_replace=may_replace,
+        on_landing=lambda output, files: landed.update(claims.add(files)),
         on_steps=on_steps,
         cancelled=cancelled,
     )
+    return delivered, landed
 
 
 def _refuse(checkpoint: Checkpoint, verdict: Verdict) -> CkptMetaError:
@@ -141,4 +153,12 @@ def _refuse(checkpoint: Checkpoint, verdict: Verdict) -> CkptMetaError:
         Code.NOT_MATCHING,
         f"Checkpoint {checkpoint.name} and builder {verdict.builder!r} do not match, and nothing was exported. "
         f"{verdict.summary()}.{hint}",
+    )
+
+
+def _refuse_place(path: Path) -> CkptMetaError:
+    return CkptMetaError(
+        Code.OUTPUT_EXISTS,
+        f"{path} exists, and is not known to be what a batch has put there: it is not replaced. Move it away; or say "
+        "--overwrite, which begins the whole batch anew.",
     )

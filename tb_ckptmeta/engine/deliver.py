@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -24,18 +24,26 @@ _CHUNK = 1 << 20
 _MARK = "saved_model.pb"
 _SAVED_MODEL = {_MARK, "variables", "assets", "assets.extra", "fingerprint.pb", "keras_metadata.pb", "debug"}
 """What a SavedModel's folder holds: one that holds anything else is not replaced."""
+MayReplace = Callable[[Sequence[Path]], bool]
+"""Tells whether the files, or the folder, that stand at a place may be replaced."""
 OnLanding = Callable[[Path, Mapping[Path, Path]], object]
 """Told what is about to come to a place: each file where it will stand -> where it lies."""
 _PART = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
 
 
 def check_output(
-    format: Format, output: Path, checkpoint: Checkpoint, specs: Iterable[Spec] = (), *, overwrite: bool
+    format: Format,
+    output: Path,
+    checkpoint: Checkpoint,
+    specs: Iterable[Spec] = (),
+    *,
+    overwrite: bool,
+    may_replace: MayReplace = lambda taken: False,
 ) -> None:
     """Find out before the work begins whether its outcome may stand at `output`, where it replaces no builders either.
 
     Raises:
-        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE.
+        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `may_replace`.
     """
     if not output.absolute().parent.is_dir():
         raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"There is no folder {output.parent} to write {output.name} into.")
@@ -61,7 +69,7 @@ def check_output(
     if clash:
         message = f"{output} is, or holds, the checkpoint itself, and is not overwritten. Choose another output."
         raise CkptMetaError(Code.OUTPUT_EXISTS, message)
-    if taken and not overwrite:
+    if taken and not overwrite and not may_replace(taken):
         raise output_exists(taken[0])
     if format.layout == FOLDER and taken:
         _require_saved_model(output)
@@ -86,6 +94,7 @@ def deliver(
     *,
     overwrite: bool,
     copy: bool = False,
+    may_replace: MayReplace = lambda taken: False,
     on_landing: OnLanding = lambda output, files: None,
 ) -> int:
     """Put the export in `folder` to `output` and return how many bytes it has.
@@ -93,9 +102,13 @@ def deliver(
     What it shares with the checkpoint is linked, or copied where that cannot be or `copy` is asked for.
 
     Raises:
-        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `on_landing`.
+        CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `may_replace` and `on_landing`.
     """
     size = count_bytes(folder)
+    if not overwrite:
+        taken = list_taken(format, output)
+        # Where nothing stands, what comes there meanwhile is not replaced either.
+        overwrite = bool(taken) and may_replace(taken)
     if format.layout == FILE:
         source = folder / (STEM + format.suffix)
         # Of a link the file that it leads to is written.

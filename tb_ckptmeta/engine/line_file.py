@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +39,34 @@ class LineFile:
         with open(os.dup(self._file.fileno()), "rb") as reader:
             reader.seek(0)
             yield from reader
+
+    def read_whole(self, take: Callable[[bytes], object], beginning: bytes, what: str) -> int:
+        """Give every whole line to `take`, and return where the last of them ends.
+
+        Args:
+            take: raises ValueError, KeyError, TypeError or AttributeError for what is no such line.
+            beginning: what each line begins with, by which half of one is known.
+            what: what the lines are, for people.
+
+        Raises:
+            CkptMetaError: OUTPUT_EXISTS where something else is there.
+        """
+        end = 0
+        for number, raw in enumerate(self.read(), 1):
+            whole = raw.endswith(b"\n")
+            try:
+                if whole:
+                    take(raw)
+                elif raw[: len(beginning)] != beginning[: len(raw)]:
+                    raise ValueError("it is no half of a line")
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise CkptMetaError(
+                    Code.OUTPUT_EXISTS,
+                    f"{self.path} holds something else than the {what} of a batch (line {number}), and nothing was "
+                    "changed. Choose another output; --overwrite replaces it.",
+                ) from None
+            end += len(raw) if whole else 0
+        return end
 
     def cut(self, size: int) -> None:
         """Take away all behind the first `size` bytes.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tb_ckptmeta.core.diff import Diff
     from tb_ckptmeta.core.rebuilt import Rebuilt
     from tb_ckptmeta.core.verdict import Verdict
-    from tb_ckptmeta.engine.batch_claims import Claims
+    from tb_ckptmeta.engine.deliver import MayReplace, OnLanding
     from tb_ckptmeta.engine.diff import BuilderCall, Subject
     from tb_ckptmeta.engine.display import Drawing
     from tb_ckptmeta.engine.drawer import Drawer
@@ -451,7 +451,8 @@ class Workspace:
         copy: bool = False,
         allow_partial: bool = False,
         check: bool = True,
-        claims: Claims | None = None,
+        may_replace: MayReplace = lambda taken: False,
+        on_landing: OnLanding = lambda output, files: None,
         on_steps: OnSteps | None = None,
         cancelled: threading.Event | None = None,
     ) -> Delivered:
@@ -460,22 +461,23 @@ class Workspace:
         Args:
             output: the file; of a `saved_model` the folder, of a `checkpoint` the prefix. For the `metagraph` of a
                 Keras file the `.meta`, beside which its checkpoint appears.
+            overwrite: replace what stands there. Else `may_replace` is asked, before the work and at its end.
             copy: give a `saved_model` a copy of the checkpoint's files, and no links.
-            claims: of a batch: what they cover is replaced, too, and what comes is claimed.
+            on_landing: told what is about to come there.
 
         Raises:
-            CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `engine.export.export`.
+            CkptMetaError: OUTPUT_EXISTS, OUTPUT_UNWRITABLE; as `engine.export.export`, `may_replace`, `on_landing`.
         """
-        from tb_ckptmeta.engine.deliver import check_output, deliver, list_taken
+        from tb_ckptmeta.engine.deliver import check_output, deliver
         from tb_ckptmeta.engine.without_builder import refuse_export
 
         refuse_export(choice.source)
         chosen, path = settle_format(choice.checkpoint, format), Path(output)
         if chosen.name != format:
             path = path.with_name(path.name.removesuffix(".meta"))
-        overwrite = overwrite or (claims is not None and claims.cover(list_taken(chosen, path)))
         # Said before a minute of work, and made sure of once more at its end.
-        check_output(chosen, path, choice.checkpoint, self.registry.specs, overwrite=overwrite)
+        specs = self.registry.specs
+        check_output(chosen, path, choice.checkpoint, specs, overwrite=overwrite, may_replace=may_replace)
         with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
             exported = self.export(
                 choice,
@@ -486,6 +488,5 @@ class Workspace:
                 on_steps=on_steps,
                 cancelled=cancelled,
             )
-            claim = {} if claims is None else {"on_landing": claims.add}
-            size = deliver(exported.folder, exported.format, path, overwrite=overwrite, copy=copy, **claim)
-        return Delivered(path, size, exported)
+            land = functools.partial(deliver, exported.folder, exported.format, path, overwrite=overwrite, copy=copy)
+            return Delivered(path, land(may_replace=may_replace, on_landing=on_landing), exported)

@@ -83,6 +83,21 @@ def test_temporary_location_that_beam_cannot_use_is_said(cli: Cli, runs: Path, b
     assert "Traceback" not in outcome.stderr
 
 
+def test_overwrite_that_beam_cannot_begin_leaves_all_as_it_was(
+    cli: Cli, runs: Path, builders: Path, tmp_path: Path
+) -> None:
+    output, part = tmp_path / "notes.txt", tmp_path / ".notes.txt.parts" / "left.json"
+    output.write_text("My notes.\n")
+    part.parent.mkdir()
+    part.write_text(json.dumps(make_line("a")))
+    arguments = ("batch", "verify", runs, "--output", output, "--builders", builders, "--overwrite", "--json")
+    outcome = cli(*arguments, "--", "--temp_location=nosuch://bucket/x")
+    assert (outcome.status, output.read_text(), part.exists()) == (2, "My notes.\n", True), outcome.stderr
+    again = cli(*arguments, "--", "--direct_num_workers=1")
+    assert (again.document["checkpoints"], again.document["earlier"], len(read(output))) == (4, 0, 4), again.stderr
+    assert not part.parent.exists()
+
+
 def test_lines_pass_through_any_of_beams_file_systems(tmp_path: Path) -> None:
     from tb_ckptmeta.engine.batch_beam import _UrlParts
 

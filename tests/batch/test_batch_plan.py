@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
+from tb_ckptmeta.core.checkpoint import Checkpoint, Listed, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.batch_plan import Item, Task, place, plan
 from tb_ckptmeta.engine.batch_pool import choose_workers, run_pool
@@ -56,7 +56,9 @@ def test_item_is_the_same_after_it_was_json(tmp_path: Path) -> None:
     (checkpoint,) = list_checkpoints(tmp_path, "a/ckpt-1")
     pairing = Pairing("x", {"units": 3, "rate": None}, "why", ("x", "y"))
     (item,) = plan([checkpoint.with_pairing(pairing)], NONE, Task(str(tmp_path)))
-    assert Item.from_json(json.loads(json.dumps(item.as_json()))) == item
+    remote = replace(item, checkpoint=replace(item.checkpoint, listed=Listed("mark", True)))
+    for each in (item, remote):
+        assert Item.from_json(json.loads(json.dumps(each.as_json()))) == each
 
 
 def test_fingerprint_follows_the_checkpoint_the_pairing_and_the_task(tmp_path: Path) -> None:
@@ -70,6 +72,8 @@ def test_fingerprint_follows_the_checkpoint_the_pairing_and_the_task(tmp_path: P
         take(checkpoint),
         take(replace(checkpoint, modified=checkpoint.modified + 1)),
         take(replace(checkpoint, bytes=3)),
+        take(replace(checkpoint, listed=Listed("mark", False))),
+        take(replace(checkpoint, listed=Listed("another", False))),
         take(checkpoint.with_pairing(Pairing("x"))),
         take(checkpoint.with_pairing(Pairing("x", {"units": 3}))),
         take(checkpoint, folder),
@@ -79,7 +83,7 @@ def test_fingerprint_follows_the_checkpoint_the_pairing_and_the_task(tmp_path: P
     ]
     assert len(set(prints)) == len(prints)
     assert take(replace(checkpoint, prefix="/elsewhere/a/ckpt-1")) == prints[0]
-    assert take(checkpoint, replace(folder, folder="/elsewhere")) == prints[5]
+    assert take(checkpoint, replace(folder, folder="/elsewhere")) == take(checkpoint, folder)
 
 
 # --- where exports go

@@ -82,6 +82,23 @@ def test_new_file_in_the_place_of_the_old_one_is_locked_too(path: Path) -> None:
     assert path.read_bytes() == b"b\n"
 
 
+def test_whole_lines_are_read_up_to_half_a_line_and_something_else_is_named_by_its_number(path: Path) -> None:
+    numbers: list[int] = []
+
+    def take(raw: bytes) -> None:
+        numbers.append(json.loads(raw)["n"])
+
+    path.write_bytes(b'{"n": 1}\n{"n": 2}\n{"n"')
+    file = LineFile(path)
+    assert (file.read_whole(take, b'{"n": ', "numbers"), numbers) == (18, [1, 2])
+    for content in (b'{"n": 1}\n{"m": 2}\n', b'{"n": 1}\n[2]\n', b'{"n": 1}\n7\n', b'{"n": 1}\n{"m', b'{"n": 1}\n\n'):
+        path.write_bytes(content)
+        with pytest.raises(CkptMetaError, match=r"something else than the numbers of a batch \(line 2\)") as refused:
+            file.read_whole(take, b'{"n": ', "numbers")
+        assert refused.value.code is Code.OUTPUT_EXISTS
+    file.close()
+
+
 def test_dropped_lines_are_gone_and_the_others_stay_as_they_are(path: Path) -> None:
     with Results(path, exports=False) as results:
         for name in "abc":

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_lines import make_line
 from resuming import ALL, begin, begin_all, find_left, read, run
 
 from tb_ckptmeta.core.checkpoint import Pairing
 from tb_ckptmeta.core.dependencies import digest_file
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine import batch
-from tb_ckptmeta.engine.batch_parts import find_parts
+from tb_ckptmeta.engine.batch_parts import FolderParts, find_parts
 from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import Item, Task, plan
 from tb_ckptmeta.engine.batch_results import Results
@@ -107,6 +108,23 @@ def test_folder_of_lines_that_is_a_file_is_named(tmp_path: Path) -> None:
     with Results(path, exports=False) as results, pytest.raises(CkptMetaError, match=r"\.v\.jsonl\.parts") as failed:
         batch.take_over(results, find_parts(path), [], Task())
     assert failed.value.code is Code.OUTPUT_UNWRITABLE
+
+
+def test_batch_that_begins_anew_takes_nothing_over_and_forgets_what_was_left(tmp_path: Path) -> None:
+    path = tmp_path / "v.jsonl"
+    path.write_text("My notes.\n")
+    parts = find_parts(path)
+    parts.write("a", make_line("a"))
+    in_the_way = FolderParts(tmp_path / "file")
+    (tmp_path / "file").write_text("Mine.")
+    with Results(path, exports=False, overwrite=True) as results:
+        with pytest.raises(CkptMetaError, match="file, where workers left lines, cannot be read") as failed:
+            batch.begin_anew(results, [parts, in_the_way])
+        assert failed.value.code is Code.OUTPUT_UNWRITABLE
+        assert (path.read_text(), parts.list()) == ("My notes.\n", ["a"])
+        batch.begin_anew(results, [parts])
+        assert (path.read_bytes(), parts.list(), results.outcomes) == (b"", [], {})
+    assert sorted(os.listdir(tmp_path)) == ["file", "v.jsonl"]
 
 
 # --- what user code has read
