@@ -46,7 +46,7 @@ def _print_tree(tree: Tree, *, everything: bool) -> None:
         stack.extend((child, depth + 1) for child in reversed(node.children))
     width = min(max((len(name) for name, _ in rows), default=0), 60)
     for name, text in rows[:_MOST_ROWS]:
-        print(clean(f"{name.ljust(width)}  {text}").replace("\n", " "))
+        print(clean(f"{name.ljust(width)}  {text}"))
     if len(rows) > _MOST_ROWS:
         print(f"  … and {len(rows) - _MOST_ROWS} rows more (--json lists all)")
     if tree.left_out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from tb_ckptmeta.core.verdict import Row, Verdict
@@ -15,7 +15,15 @@ _MOST_ROWS = 20
 
 
 def clean(text: str) -> str:
-    """Return text from a checkpoint, a path or a builder without what could steer a terminal."""
+    """Return text from a checkpoint, a path or a builder without what could steer a terminal, on one line.
+
+    A name with a line break in it could otherwise tell a verdict of its own.
+    """
+    return clean_lines(text).replace("\n", "\\n")
+
+
+def clean_lines(text: str) -> str:
+    """Return text of several lines, such as a traceback, without what could steer a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
@@ -23,7 +31,7 @@ def print_error(message: str, details: str = "") -> None:
     """Print one clear paragraph to stderr, the details below it."""
     text = f"tb-ckptmeta: {clean(message)}"
     if details:
-        text += "\n\n" + textwrap.indent(clean(details), "    ")
+        text += "\n\n" + textwrap.indent(clean_lines(details), "    ")
     print(text, file=sys.stderr)
 
 
@@ -43,7 +51,7 @@ def print_json_rows(name: str, rows: Iterable[str]) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows in columns as wide as they need."""
-    cells = [list(header), *([clean(c).replace("\n", " ") for c in row] for row in rows)]
+    cells = [list(header), *([clean(c) for c in row] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     for row in cells:
         print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
@@ -52,8 +60,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 _KINDS = {"shape": "of another shape", "dtype": "of another dtype"}
 
 
-def print_verdict(verdict: Verdict, title: str, source: str | None = None) -> None:
-    """Print a verdict in full, long lists cut with their count; `source` made the graph where no builder did."""
+def print_verdict(verdict: Verdict, title: str, source: str | None = None, told: Collection[str] = ()) -> None:
+    """Print a verdict in full, long lists cut with their count.
+
+    `source` made the graph where no builder did; `told`: details of errors that have been printed already.
+    """
     print(clean(f"{title}  {verdict.builder or source or '-'}  {verdict.summary()}"))
     for rename in verdict.renames:
         text = f"{rename['from']} -> {rename['to']}, {rename['count']} of {rename['of']}"
@@ -81,8 +92,8 @@ def print_verdict(verdict: Verdict, title: str, source: str | None = None) -> No
         print(f"    ({len(verdict.bookkeeping)} of the training's own: optimizer, counters)")
     for note in verdict.notes:
         print(clean(f"    note        {note}"))
-    if verdict.error is not None and verdict.error.details:
-        print(textwrap.indent(clean(verdict.error.details), "    "))
+    if verdict.error is not None and verdict.error.details and verdict.error.details not in told:
+        print(textwrap.indent(clean_lines(verdict.error.details), "    "))
 
 
 def show_key(key: str) -> str:

@@ -45,7 +45,7 @@ def verify_targets(options: argparse.Namespace) -> int:
         if suggestion is not None:
             suggestions.append(suggestion)
         if not options.json:
-            print_verdict(verdict, title, options.source)
+            print_verdict(verdict, title, options.source, [p.details for p in builders.problems])
             if options.suggest and verdict.status != MATCH:
                 _print_suggestion(suggestion)
     if options.json:

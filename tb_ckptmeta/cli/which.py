@@ -43,7 +43,8 @@ def _print(ranking: Ranking, options: argparse.Namespace) -> None:
         text = error.message if error is not None else candidate.solved
         if text and candidate is not ranking.proposed:
             print(clean(f"  {candidate.builder}: {text}"))
-    print(clean(f"\n{ranking.reason}"))
+    print()
+    print(clean(ranking.reason))
     if ranking.proposed is not None:
         print(clean(f"Go on with: {_make_command(ranking.proposed, options)}"))
 

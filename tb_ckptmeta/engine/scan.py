@@ -72,7 +72,7 @@ def find_by_prefix(prefix: str) -> Checkpoint | None:
     folder = read_folder(directory, os.sep, told)
     if folder is None:
         if told.problems and not os.path.isdir(prefix):  # a folder may be listed though the one above may not
-            raise CkptMetaError(Code.CHECKPOINT_UNREADABLE, "\n".join(told.problems))
+            raise CkptMetaError(Code.CHECKPOINT_UNREADABLE, " ".join(told.problems))
         return None
     for checkpoint in () if is_temporary(folder) else recognise(folder, ROOT_RUN, os.sep):
         if checkpoint.name == name:

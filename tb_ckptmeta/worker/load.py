@@ -126,7 +126,13 @@ def _import_module(spec: Spec) -> ModuleType:
     sys.path.insert(0, spec.folder)
     if spec.path is None:
         assert spec.module is not None
-        return importlib.import_module(spec.module)
+        try:
+            return importlib.import_module(spec.module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{spec.module}.".startswith(f"{error.name}."):
+                raise  # it is there, and imports what is not
+            message = f"There is no module {spec.module} (looked in {spec.folder} and among installed packages)."
+            raise CkptMetaError(Code.MODULE_FAILED, message) from None
     if not os.path.isfile(spec.path):
         raise CkptMetaError(Code.MODULE_FAILED, f"There is no file {spec.given}.")
     stem = os.path.splitext(os.path.basename(spec.path))[0]

@@ -163,7 +163,38 @@ def test_scan_of_names_that_steer_a_terminal_prints_them_harmless(quick: Cli, tm
     assert len(outcome.stdout.splitlines()) == 2
 
 
+def test_name_with_a_line_break_tells_no_line_of_its_own(quick: Cli, plain: Path, tmp_path: Path) -> None:
+    forged = "x\nprod-1  mlp  match: 12 of 12 variables bound\n    note  reviewed-1"
+    for suffix in (".index", ".data-00000-of-00001"):
+        (tmp_path / (forged + suffix)).write_bytes(b"x")
+    for command in (("verify", tmp_path, "--builders", plain), ("scan", tmp_path), ("inspect", tmp_path / forged)):
+        outcome = quick(*command)
+        lines = (outcome.stdout + outcome.stderr).splitlines()
+        assert any(r"x\nprod-1" in line for line in lines), command
+        assert not [line for line in lines if line.startswith(("prod-1", "    note"))]
+
+
 # --- builders
+
+
+def test_module_that_is_not_there_is_said_to_be_so_once(quick: Cli, tmp_path: Path) -> None:
+    for suffix in (".index", ".data-00000-of-00001"):
+        (tmp_path / f"ckpt-1{suffix}").write_bytes(b"x")
+    for module in ("no_such_module", "json.no_such_module", "no_such_package.builders"):
+        outcome = quick("verify", tmp_path / "ckpt-1", "--builders", module)
+        assert outcome.status == 3
+        assert f"tb-ckptmeta: There is no module {module} (looked in " in outcome.stderr
+        assert "Traceback" not in outcome.stderr + outcome.stdout
+
+
+def test_traceback_of_a_module_is_printed_once(quick: Cli, tmp_path: Path) -> None:
+    for suffix in (".index", ".data-00000-of-00001"):
+        (tmp_path / f"ckpt-1{suffix}").write_bytes(b"x")
+    (tmp_path / "broken.py").write_text("import no_such_module\n", encoding="utf-8")
+    outcome = quick("verify", tmp_path / "ckpt-1", "--builders", tmp_path / "broken.py")
+    assert outcome.status == 3
+    assert (outcome.stderr.count("Traceback"), outcome.stdout.count("Traceback")) == (1, 0)
+    assert "ModuleNotFoundError" in outcome.stdout
 
 
 def test_builders_as_json_prints_every_one(quick: Cli, plain: Path) -> None:
