@@ -8,7 +8,7 @@ import os
 
 from benchmarks.machine import describe_machine
 
-BENCHMARKS = ("rebuild", "verdict_size", "weights", "graphs", "scan", "start", "remote", "batch")
+BENCHMARKS = ("rebuild", "verdict_size", "weights", "graphs", "scan", "start", "steps", "remote", "batch")
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; nothing is asserted.")
 parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; all where none is named")

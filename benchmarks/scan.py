@@ -56,7 +56,7 @@ def _measure(tree: Path, runs: int, times: int) -> None:
     logdirs = [Logdir("", str(tree))]
     scanner = Scanner(logdirs)
     scanner.scan()
-    builders = _make_builders()
+    builders = make_builders()
     workspace = _make_workspace(logdirs)
     workspace.list_checkpoints(builders)
     listed = workspace.list_checkpoints(builders)
@@ -147,7 +147,7 @@ def _make_workspace(logdirs: list[Logdir]) -> Workspace:
     return Workspace(logdirs, [], Limits(60.0, 1 << 30))
 
 
-def _make_builders() -> Builders:
+def make_builders() -> Builders:
     """Return what a registry would have read of the builders' module, which takes a worker."""
     spec = Spec("builders.py", "builders.py", None, ".")
     return Builders(

@@ -129,6 +129,21 @@ def test_benchmark_of_graphs_runs_through_and_prints_its_tables() -> None:
 
 
 @pytest.mark.bench
+def test_benchmark_of_steps_tells_parts_that_make_up_the_whole() -> None:
+    printed = run_python("-m", "benchmarks", "--quick", "steps")
+    tables = printed.split("| step | time |")[1:]
+    assert len(tables) == 4
+    for table in tables:
+        rows = [(what, float(ms)) for what, ms in re.findall(r"^\| (\w[^|]*?) \| (-?\S+) ms \|$", table, re.MULTILINE)]
+        *parts, (last, whole) = rows
+        assert last == "all"
+        assert sum(ms for _, ms in parts) == pytest.approx(whole, abs=1 + whole / 100)  # as far as it was printed
+        # A part that was not measured would be in the rest.
+        assert dict(parts)["the rest"] < whole / 2
+    assert {"building", "tracing", "flattening"} <= set(re.findall(r"^\| (\w+) \|", tables[0], re.MULTILINE))
+
+
+@pytest.mark.bench
 def test_benchmark_of_remote_logdirs_tells_requests_and_bytes() -> None:
     printed = run_python("-m", "benchmarks", "--quick", "remote")
     head, _, table = printed.partition("The verdict of a checkpoint")
