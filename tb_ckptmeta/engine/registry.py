@@ -128,8 +128,10 @@ class Registry:
 
     @property
     def state(self) -> str:
-        """ "none" without any SPEC, "loading" until every SPEC has been read once, then "ready"."""
-        return "none" if not self._specs else "ready" if self.is_loaded else "loading"
+        """ "none" without any SPEC, "loading" while one is being read, also one that has changed, else "ready"."""
+        if not self._specs:
+            return "none"
+        return "ready" if self.is_loaded and not self._readings else "loading"
 
     def read(self, patience: float | None = None) -> Builders:
         """Return the builders as the source files stand now.

@@ -88,7 +88,8 @@ def test_registry_of_an_edited_module_reads_it_again_and_only_then(
     assert registry.read().get("first").description is first.get("first").description  # no worker was asked again
     write_builder("my_builders.py", "second")
     assert names_of(registry.last()) == ["first"]
-    assert names_of(registry.read()) == ["second"]
+    assert (names_of(registry.read(patience=0.0)), registry.state) == (["first"], "loading")
+    assert (names_of(registry.read()), registry.state) == (["second"], "ready")
 
 
 def test_registry_that_is_closed_ends_what_is_being_read_and_reads_it_again_when_asked(
