@@ -243,13 +243,13 @@ def _refuse(verdict: Verdict, checkpoint: Checkpoint, source: Source, allow_part
         )
     lines = [
         *(f"missing in the checkpoint: {r['name']} {r['shape']} {r['dtype']}" for r in verdict.missing),
-        *(f"unexpected in the checkpoint: {r['key']} {r['shape']} {r['dtype']}" for r in verdict.unexpected),
+        *(f"unexpected in the checkpoint: {r['place']} {r['shape']} {r['dtype']}" for r in verdict.unexpected),
         *(
-            f"shape differs: {r['name']} is {r['model']}, {r['key']} is {r['checkpoint']}"
+            f"shape differs: {r['name']} is {r['model']}, {r['place']} is {r['checkpoint']}"
             for r in verdict.shape_mismatches
         ),
         *(
-            f"dtype differs: {r['name']} is {r['model']}, {r['key']} is {r['checkpoint']}"
+            f"dtype differs: {r['name']} is {r['model']}, {r['place']} is {r['checkpoint']}"
             for r in verdict.dtype_mismatches
         ),
         *(f"note: {note}" for note in verdict.notes),
