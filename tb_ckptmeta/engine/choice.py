@@ -12,6 +12,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Source
 from tb_ckptmeta.core.source import OBJECTS, FoundSource
+from tb_ckptmeta.engine.folder_above import NO_MATCH
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder
 from tb_ckptmeta.engine.sources import find_sources
 
@@ -115,10 +116,18 @@ def get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> 
         first, *others = builders.problems
         raise CkptMetaError(first.code, " ".join(p.message for p in (first, *others)), first.details)
     broken = "".join(f" {p.message}" for p in builders.problems)
+    # Said of one checkpoint, not of each that is listed.
+    reason, mends = pairing.reason, pairing.reason.startswith(NO_MATCH) and pairing.reason != NO_MATCH
+    if reason == NO_MATCH:
+        reason = f"{NO_MATCH} {checkpoint.pattern_path}"
     raise CkptMetaError(
         Code.NO_BUILDER,
-        f"Checkpoint {checkpoint.name} has no builder: {pairing.reason}. "
-        + (f"Say which one (--builder NAME): {names}." if names else "Register one (--builders FILE.py).")
+        f"Checkpoint {checkpoint.name} has no builder: {reason}. "
+        + (
+            f"{'Or say' if mends else 'Say'} which one (--builder NAME): {names}."
+            if names
+            else "Register one (--builders FILE.py)."
+        )
         + _describe_sources(checkpoint)
         + broken,
     )
