@@ -90,7 +90,7 @@ def list_saved_paths(contents: Contents, found: Comparison) -> dict[str, Path]:
     }
 
 
-def find_places(contents: Contents, found: Comparison) -> dict[str, str]:
+def find_places(contents: Contents, found: Comparison | None = None) -> dict[str, str]:
     """Return key -> where it is in the checkpoint as people look for it: the path from the root, through the model.
 
     A key is the path by which TensorFlow came to a variable first, and with an optimizer beside the model that is the
@@ -106,7 +106,7 @@ def find_places(contents: Contents, found: Comparison) -> dict[str, str]:
         if nodes[node].keys.get(VALUE) in places:
             places[nodes[node].keys[VALUE]] = "/".join(path)
     # Of several paths the one through the model that was compared.
-    if found.attachment is not None:
+    if found is not None and found.attachment is not None:
         below = list_saved_paths(contents, found).items()
         places.update((key, "/".join((*found.attachment, *path))) for key, path in below)
     return places

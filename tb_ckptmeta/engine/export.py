@@ -15,13 +15,14 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.formats import Format
+from tb_ckptmeta.core.formats import READS_WEIGHTS, Format
 from tb_ckptmeta.core.job import EXPORT, INPUTS, REFERENCE, Check, Export, Rebuild, Reference, Source
 from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, Verdict
 from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.process import OnSteps, Step
 from tb_ckptmeta.engine.rebuild import Rebuilder, read_artifacts, write_contents
+from tb_ckptmeta.engine.unrestorable import add_restore_note, require_restorable
 from tb_ckptmeta.engine.verify import verify
 
 PASSED = "passed"
@@ -86,9 +87,11 @@ def export(
     `checkpoint` to be a local copy.
 
     Raises:
-        CkptMetaError: NOT_MATCHING where the verdict forbids the export, CHECK_FAILED where the check does; else as
-            the workers say.
+        CkptMetaError: NOT_MATCHING where the verdict forbids the export, CHECK_FAILED where the check does,
+            CHECKPOINT_UNREADABLE where TensorFlow cannot restore from a prefix of that name; else as the workers say.
     """
+    if check or format.name in READS_WEIGHTS:
+        require_restorable(checkpoint, contents)
     progress = _Progress(on_steps)
     stop = _Stop(cancelled)
     rebuilding, referring = _make_folder(folder, "rebuild", contents), _make_folder(folder, "reference", contents)
@@ -111,6 +114,7 @@ def export(
         artifacts = read_artifacts(rebuilding, value)
         renames = parse_renames(source.renames)
         verdict = verify(checkpoint.id, source.registered, source.arguments, artifacts.rebuilt, contents, renames)
+        verdict = add_restore_note(verdict, checkpoint, contents)
         if not value["exported"]:
             raise _refuse(verdict, checkpoint, source, allow_partial)
         referred = reference.result() if reference is not None else None
