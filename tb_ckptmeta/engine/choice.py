@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tb_ckptmeta.core.contents import Contents
     from tb_ckptmeta.core.renames import Rename
 
+# Errors are read in a browser, too, where it is a field of a form.
+_BUILDER = " (on the command line --builder NAME)"
+_SOURCE = " (on the command line --source KIND)"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -93,7 +97,7 @@ def make_source(choice: Choice, contents: Contents) -> Source:
 def _describe_sources(checkpoint: Checkpoint) -> str:
     """Say what serves without a builder, where something does."""
     kinds = [s.kind for s in find_sources(checkpoint) if s.kind != OBJECTS]
-    return f" Or take what lies beside it (--source KIND): {', '.join(kinds)}." if kinds else ""
+    return f" Or take what lies beside it as its source{_SOURCE}: {', '.join(kinds)}." if kinds else ""
 
 
 def get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> str:
@@ -107,7 +111,7 @@ def get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> 
     if len(pairing.claims) > 1:
         raise CkptMetaError(
             Code.AMBIGUOUS_PAIRING,
-            f"Checkpoint {checkpoint.name}: {pairing.reason}. Say which one (--builder NAME).",
+            f"Checkpoint {checkpoint.name}: {pairing.reason}. Say which one{_BUILDER}.",
         )
     if pairing.claims:
         builders.get(pairing.claims[0])  # a recorded builder that is not registered: says what is
@@ -124,9 +128,9 @@ def get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> 
         Code.NO_BUILDER,
         f"Checkpoint {checkpoint.name} has no builder: {reason}. "
         + (
-            f"{'Or say' if mends else 'Say'} which one (--builder NAME): {names}."
+            f"{'Or say' if mends else 'Say'} which one{_BUILDER}: {names}."
             if names
-            else "Register one (--builders FILE.py)."
+            else "Register one (on the command line --builders FILE.py, for TensorBoard --ckptmeta_builders FILE.py)."
         )
         + _describe_sources(checkpoint)
         + broken,

@@ -129,7 +129,9 @@ def export(
     if made["linked"]:
         _link_variables(checkpoint, target)
     if referred is None:
-        report = CheckReport(SKIPPED, note="Not checked: --no-check was asked for.")
+        report = CheckReport(
+            SKIPPED, note="Not checked: the check was left out, as asked for (on the command line --no-check)."
+        )
     else:
         _take_over(referring, checking := _make_folder(folder, "check", contents))
         check_job = Check(
@@ -188,7 +190,10 @@ def _make_reference(
             return rebuilder.run_worker(job, folder, subject, on_steps=progress.of("reference"), cancelled=cancelled)
     except CkptMetaError as error:
         if error.code is Code.BUILDER_OUT_OF_MEMORY:
-            message = f"{error.message} The check gives every weight memory; without it (--no-check) none is needed."
+            message = (
+                f"{error.message} The check gives every weight memory; without it (on the command line "
+                "--no-check) none is needed."
+            )
             raise CkptMetaError(error.code, message, error.details) from error
         raise
 
@@ -237,13 +242,16 @@ def _lower(title: str) -> str:
 
 def _refuse(verdict: Verdict, checkpoint: Checkpoint, source: Source, allow_partial: bool) -> CkptMetaError:
     hint = ""
-    proposed = [f"--rename {row['from']}={row['to']}" for row in verdict.renames if not row["applied"]]
+    proposed = [f"{row['from']}={row['to']}" for row in verdict.renames if not row["applied"]]
     if verdict.renamed_status == MATCH:
-        hint = f" It would match under these renames, once you have looked at them: {' '.join(proposed)}."
+        hint = (
+            " It would match under these renames, once you have looked at them (on the command line --rename FROM=TO "
+            f"for each): {' '.join(proposed)}."
+        )
     elif verdict.status != MISMATCH and not allow_partial:
         hint = (
             " To export it all the same, the rest with the builder's own initial values, allow a partial export "
-            "(--allow-partial)."
+            "(on the command line --allow-partial)."
         )
     lines = [
         *(f"missing in the checkpoint: {r['name']} {r['shape']} {r['dtype']}" for r in verdict.missing),

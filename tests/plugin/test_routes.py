@@ -553,6 +553,7 @@ def test_checkpoint_without_one_builder_is_asked_for(
     assert (answer.status, answer.error["code"]) == (status, code)
     for text in told:
         assert text in answer.error["message"]
+    assert "(--" not in answer.error["message"]  # no flag without saying whose it is
 
 
 def test_pairing_that_is_disputed_or_forsaken_is_shown_as_such(odd_board: TensorBoard) -> None:
