@@ -233,7 +233,7 @@ def test_verify_of_another_width_of_a_partitioned_variable_compares_it_as_a_whol
     outcome = cli("verify", saved.prefix("3/partitioned"), "--builders", saved.builders, "--builder", "wider", "--json")
     assert outcome.status == 1
     (verdict,) = outcome.document["verdicts"]
-    row = {"name": "net/kernel", "key": "net/kernel", "model": [12, 6], "checkpoint": [12, 4]}
+    row = {"name": "net/kernel", "key": "net/kernel", "place": "net/kernel", "model": [12, 6], "checkpoint": [12, 4]}
     assert {**row, "explained": False} in verdict["shape_mismatches"]
 
 
@@ -255,4 +255,5 @@ def test_export_of_partitions_in_every_format_is_right(
     assert [whole["check"]["status"], partial["check"]["status"]] == ["passed", "passed"]
     assert whole["verdict"]["status"] == "match"
     row = {"name": "more/scale", "shape": [4], "dtype": "float32"}
-    assert partial["verdict"]["missing"] == [{**row, "path": "more/scale", "closest": None, "explained": False}]
+    nothing = {"closest": None, "closest_place": None, "explained": False}
+    assert partial["verdict"]["missing"] == [{**row, "path": "more/scale", **nothing}]

@@ -82,10 +82,14 @@ export interface VariableRow {
   dtype: string;
   /** The key that it most likely is; null where nothing is like it. */
   closest: string | null;
+  /** Where that key is in the checkpoint, through the model: the key may be the optimizer's. */
+  closest_place: string | null;
 }
 
 export interface KeyRow {
   key: string;
+  /** Where it is in the checkpoint, through the model; bookkeeping has none. */
+  place?: string;
   shape: Shape;
   dtype: string;
   /** The variable that it most likely is; bookkeeping has none. */
@@ -95,6 +99,7 @@ export interface KeyRow {
 export interface MismatchRow<T> {
   name: string;
   key: string;
+  place: string;
   model: T;
   checkpoint: T;
 }

@@ -82,3 +82,9 @@ export function formatRun(run: string): string {
 export function formatKey(key: string): string {
   return key.replace(/\/\.ATTRIBUTES\/VARIABLE_VALUE$/, "");
 }
+
+/** Where a key is in the checkpoint, through the model; and the key where it is another name: an optimizer's, say. */
+export function formatPlace(place: string, key: string): string {
+  const name = formatKey(key);
+  return name === place ? place : `${place} (key: ${name})`;
+}

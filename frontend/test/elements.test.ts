@@ -34,9 +34,15 @@ const VERDICT: Verdict = {
   status: "mismatch",
   variables: 320,
   bound: 295,
-  missing: Array.from({ length: 30 }, (_, i) => ({ name: `missing/${i}${HOSTILE}`, shape: [3], dtype: "float32", closest: HOSTILE })),
-  unexpected: [{ key: HOSTILE, shape: [], dtype: "int64" }],
-  shape_mismatches: [{ name: "kernel", key: HOSTILE, model: [2, 3], checkpoint: [2, 4] }],
+  missing: Array.from({ length: 30 }, (_, i) => ({
+    name: `missing/${i}${HOSTILE}`,
+    shape: [3],
+    dtype: "float32",
+    closest: HOSTILE,
+    closest_place: HOSTILE,
+  })),
+  unexpected: [{ key: HOSTILE, place: HOSTILE, shape: [], dtype: "int64" }],
+  shape_mismatches: [{ name: "kernel", key: HOSTILE, place: HOSTILE, model: [2, 3], checkpoint: [2, 4] }],
   dtype_mismatches: [],
   bookkeeping: [{ key: "save_counter", shape: [], dtype: "int64" }],
   renames: [{ from: HOSTILE, to: HOSTILE, count: 2, of: 2, applied: false }],
@@ -141,6 +147,24 @@ test("verdict shows its status and count, caps a long list, and shows it all whe
   more.click();
   await settle(table);
   assert.equal(rows(), 30);
+});
+
+test("verdict shows where a key is in the model, and the key that is the optimizer's in brackets", async () => {
+  const key = "optimizer/_trainable_variables/0/.ATTRIBUTES/VARIABLE_VALUE";
+  const place = "model/_operations/1/_kernel";
+  const value: Verdict = {
+    ...VERDICT,
+    error: null,
+    missing: [{ name: "stem/kernel", shape: [8], dtype: "float32", closest: key, closest_place: place }],
+    unexpected: [{ key, place, shape: [8], dtype: "float32", closest: "stem/kernel" }],
+    shape_mismatches: [{ name: "stem/kernel", key, place, model: [8], checkpoint: [9] }],
+  };
+  const view = await mount("ckptmeta-verdict", { answer: { ...answered, value } });
+  for (const [testid, column] of [["verdict-missing", 2], ["verdict-unexpected", 1], ["verdict-shape-mismatches", 2]] as const) {
+    const table = byTestId(view, testid)[0]!.querySelector("ckptmeta-table")!;
+    const cell = table.shadowRoot!.querySelector(`tbody td:nth-child(${column})`);
+    assert.equal(cell?.textContent?.trim(), "model/_operations/1/_kernel (key: optimizer/_trainable_variables/0)");
+  }
 });
 
 test("verdict that could not be asked for shows the problem and not the verdict before it", async () => {

@@ -213,11 +213,11 @@ function makeVerdict({ checkpoint, builder = null, arguments: values = {} }) {
         dtype: "float32",
       })),
       shape_mismatches: [
-        { name: "resnet/head/kernel", key: "model/head/_kernel/.ATTRIBUTES/VARIABLE_VALUE", model: [2048, 1000], checkpoint: [2048, 10] },
-        { name: "resnet/head/bias", key: "model/head/bias/.ATTRIBUTES/VARIABLE_VALUE", model: [1000], checkpoint: [10] },
+        { name: "resnet/head/kernel", key: "model/head/_kernel/.ATTRIBUTES/VARIABLE_VALUE", place: "model/head/_kernel", model: [2048, 1000], checkpoint: [2048, 10] },
+        { name: "resnet/head/bias", key: "model/head/bias/.ATTRIBUTES/VARIABLE_VALUE", place: "model/head/bias", model: [1000], checkpoint: [10] },
       ],
       dtype_mismatches: [
-        { name: "resnet/step", key: "model/step/.ATTRIBUTES/VARIABLE_VALUE", model: "int64", checkpoint: "int32" },
+        { name: "resnet/step", key: "model/step/.ATTRIBUTES/VARIABLE_VALUE", place: "model/step", model: "int64", checkpoint: "int32" },
       ],
       renames: [{ from: "encoder", to: "backbone/encoder", count: 54, of: 54, applied: false }],
       renamed_status: "match",

@@ -6,6 +6,7 @@ import {
   formatDifference,
   formatExactBytes,
   formatKey,
+  formatPlace,
   formatNumberOf,
   formatSeconds,
   formatShape,
@@ -66,4 +67,9 @@ test("format_seconds and counts read as a person says them", () => {
 test("key is shown without what every key of an object graph ends in", () => {
   assert.equal(formatKey("model/dense/_kernel/.ATTRIBUTES/VARIABLE_VALUE"), "model/dense/_kernel");
   assert.equal(formatKey("net/dense/kernel"), "net/dense/kernel");
+});
+
+test("place is shown with its key where that is another name", () => {
+  assert.equal(formatPlace("model/a/_kernel", "model/a/_kernel/.ATTRIBUTES/VARIABLE_VALUE"), "model/a/_kernel");
+  assert.equal(formatPlace("model/a/_kernel", "optimizer/v/0/.ATTRIBUTES/VARIABLE_VALUE"), "model/a/_kernel (key: optimizer/v/0)");
 });

@@ -101,21 +101,27 @@ def show_key(key: str) -> str:
     return key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
 
 
+def _describe_key(key: str, place: str) -> str:
+    """Say the key where it is another name than where the variable is."""
+    return f" (key: {show_key(key)})" if show_key(key) != place else ""
+
+
 def _describe_missing(row: Row) -> str:
     place = f" (model: {row['path']})" if row["path"] not in (None, row["name"]) else ""
-    return f"{row['name']}  {row['shape']} {row['dtype']}{place}{_describe_closest(row)}"
+    closest = ""
+    if row["closest"]:
+        closest = f"; closest: {row['closest_place']}{_describe_key(row['closest'], row['closest_place'])}"
+    return f"{row['name']}  {row['shape']} {row['dtype']}{place}{closest}"
 
 
 def _describe_unexpected(row: Row) -> str:
-    return f"{show_key(row['key'])}  {row['shape']} {row['dtype']}{_describe_closest(row)}"
-
-
-def _describe_closest(row: Row) -> str:
-    return f"; closest: {show_key(row['closest'])}" if row["closest"] else ""
+    closest = f"; closest: {row['closest']}" if row["closest"] else ""
+    return f"{row['place']}  {row['shape']} {row['dtype']}{_describe_key(row['key'], row['place'])}{closest}"
 
 
 def _describe_mismatch(row: Row) -> str:
-    return f"{row['name']} is {row['model']}, the checkpoint's {show_key(row['key'])} is {row['checkpoint']}"
+    key = _describe_key(row["key"], row["place"])
+    return f"{row['name']} is {row['model']}, the checkpoint's {row['place']}{key} is {row['checkpoint']}"
 
 
 def _print_rest(rows: Sequence[Any]) -> None:

@@ -1,15 +1,15 @@
-"""The command line that would make a verdict a match."""
+"""The command lines that would make a verdict a match, or may."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tb_ckptmeta.core.arguments import Parameter
-from tb_ckptmeta.core.solve import UNKNOWN
+from tb_ckptmeta.core.solve import MOST_UNKNOWN, UNKNOWN
 from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
 
 
@@ -28,35 +28,41 @@ class Suggestion:
 
 def suggest(
     verdict: Verdict, prefix: str, parameters: Sequence[Parameter], options: argparse.Namespace
-) -> Suggestion | None:
-    """Return what would mend a verdict, or may; None where it matches, or where nothing is known to.
+) -> list[Suggestion]:
+    """Return what would mend a verdict, or may, the best first; nothing where it matches, or where nothing is known to.
 
-    That is, first, the proposed renames; else the integers among the builder's `parameters`, where shapes or the number
-    of variables differ; else another builder.
+    That is, first, proposed renames under which it matches; else the integers among the builder's `parameters`, where
+    shapes or the number of variables differ; else renames that bind more; else another builder.
     """
     if verdict.status in (MATCH, ERROR) or verdict.builder is None:
-        return None
+        return []
     specs = [word for spec in options.builders for word in ("--builders", spec)]
     applied = [f"{r['from']}={r['to']}" for r in verdict.renames if r["applied"]]
     proposed = [f"{r['from']}={r['to']}" for r in verdict.renames if not r["applied"]]
     given = {name: text for name, text in options.set if name not in verdict.arguments or text != UNKNOWN}
-    integers = [p.name for p in parameters if p.annotation == "int"]
-    status = None
-    if proposed:
-        status = verdict.renamed_status
-        why = "these renames make it match" if status == MATCH else "these renames bind more, but not all"
-    elif verdict.bound + len(verdict.shape_mismatches) and integers and not _names_alone(verdict):
-        given.update(dict.fromkeys(integers, UNKNOWN))
+    integers = [p.name for p in parameters if p.annotation == "int"][:MOST_UNKNOWN]
+
+    def verify(arguments: Mapping[str, str], renames: Sequence[str], status: str | None, why: str) -> Suggestion:
+        command = ["tb-ckptmeta", "verify", prefix, *specs, "--builder", str(verdict.builder)]
+        command += [word for name, text in arguments.items() for word in ("--set", f"{name}={text}")]
+        command += [word for rename in renames for word in ("--rename", rename)]
+        return Suggestion(verdict.checkpoint, shlex.join(command), status, why)
+
+    renamed = [*applied, *proposed]
+    if proposed and verdict.renamed_status == MATCH:
+        return [verify(given, renamed, MATCH, "these renames make it match")]
+    found = []
+    if verdict.bound + len(verdict.shape_mismatches) and integers and not _names_alone(verdict):
         why = f"shapes or numbers of variables differ, and {' and '.join(integers)} may decide them"
-    elif not verdict.bound:
+        found.append(verify({**given, **dict.fromkeys(integers, UNKNOWN)}, applied, None, why))
+    if proposed:
+        # While the number of layers is wrong, a layer may be renamed to the place of another that is missing.
+        why = f"{'else, ' if found else ''}these renames bind more, but not all"
+        found.append(verify(given, renamed, verdict.renamed_status, why))
+    if not found and not verdict.bound:
         command = ["tb-ckptmeta", "which", prefix, *specs]
-        return Suggestion(verdict.checkpoint, shlex.join(command), None, "nothing fits: another builder may")
-    else:
-        return None
-    command = ["tb-ckptmeta", "verify", prefix, *specs, "--builder", verdict.builder]
-    command += [word for name, text in given.items() for word in ("--set", f"{name}={text}")]
-    command += [word for rename in (*applied, *proposed) for word in ("--rename", rename)]
-    return Suggestion(verdict.checkpoint, shlex.join(command), status, why)
+        found.append(Suggestion(verdict.checkpoint, shlex.join(command), None, "nothing fits: another builder may"))
+    return found
 
 
 def _names_alone(verdict: Verdict) -> bool:

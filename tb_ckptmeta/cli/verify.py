@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from tb_ckptmeta.cli.choose import get_bare_checkpoint, pair_bare_checkpoint, settle
@@ -32,7 +33,8 @@ def verify_targets(options: argparse.Namespace) -> int:
         builders.get(options.builder)
     for problem in builders.problems:
         print_error(problem.message, problem.details)
-    verdicts, suggestions = [], []
+    verdicts: list[Verdict] = []
+    suggestions: list[Suggestion] = []
     found, all_seen = _find_checkpoints(options, builders)
     for checkpoint, pairing in found:
         title = checkpoint.name if checkpoint.run == ROOT_RUN else f"{checkpoint.run}/{checkpoint.name}"
@@ -41,13 +43,12 @@ def verify_targets(options: argparse.Namespace) -> int:
         verdicts.append(verdict)
         builder = builders.by_name.get(verdict.builder or "")
         parameters = builder.description.parameters if builder is not None else ()
-        suggestion = suggest(verdict, checkpoint.prefix, parameters, options) if options.suggest else None
-        if suggestion is not None:
-            suggestions.append(suggestion)
+        suggested = suggest(verdict, checkpoint.prefix, parameters, options) if options.suggest else []
+        suggestions += suggested
         if not options.json:
             print_verdict(verdict, title, options.source, [p.details for p in builders.problems])
             if options.suggest and verdict.status != MATCH:
-                _print_suggestion(suggestion)
+                _print_suggestions(suggested)
     if options.json:
         document: dict[str, Any] = {"verdicts": [v.as_json() for v in verdicts]}
         if options.suggest:
@@ -58,10 +59,10 @@ def verify_targets(options: argparse.Namespace) -> int:
     return 0 if all(v.status == MATCH for v in verdicts) else 1
 
 
-def _print_suggestion(suggestion: Suggestion | None) -> None:
-    if suggestion is None:
+def _print_suggestions(suggestions: Sequence[Suggestion]) -> None:
+    if not suggestions:
         print("    suggest     nothing: no rename would bind more, and no argument is known to")
-    else:
+    for suggestion in suggestions:
         print(clean(f"    suggest     {suggestion.why}:"))
         print(clean(f"                {suggestion.command}"))
 

@@ -38,6 +38,9 @@ FORMATS: Mapping[str, Format] = {
     )
 }
 
+READS_WEIGHTS = frozenset({"frozen", "checkpoint", "onnx"})
+"""The formats that take the weights along."""
+
 
 def get_format(name: str) -> Format:
     """Return the format of that name.

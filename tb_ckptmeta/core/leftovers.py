@@ -90,6 +90,39 @@ def list_saved_paths(contents: Contents, found: Comparison) -> dict[str, Path]:
     }
 
 
+def find_places(contents: Contents, found: Comparison | None = None) -> dict[str, str]:
+    """Return key -> where it is in the checkpoint as people look for it: the path from the root, through the model.
+
+    A key is the path by which TensorFlow came to a variable first, and with an optimizer beside the model that is the
+    optimizer's. Where no other path is known, it is the key, without what every key of an object-based checkpoint ends
+    in.
+    """
+    places = {key: key.removesuffix(f"/.ATTRIBUTES/{VALUE}") for key in contents.tensors}
+    if contents.objects is None:
+        return places
+    nodes = contents.objects.nodes
+    own = bookkeeping.find_bookkeeping_nodes(contents.objects, contents.tensors, 0, ())
+    for node, path in _find_paths(contents.objects, 0, own).items():
+        if nodes[node].keys.get(VALUE) in places:
+            places[nodes[node].keys[VALUE]] = "/".join(path)
+    # Of several paths the one through the model that was compared.
+    if found is not None and found.attachment is not None:
+        below = list_saved_paths(contents, found).items()
+        places.update((key, "/".join((*found.attachment, *path))) for key, path in below)
+    return places
+
+
+def add_places(rows: Iterable[Mapping[str, Any]], places: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return rows of a verdict with `place`, that of their key, and `closest_place`, where what is closest is a key."""
+    placed = []
+    for row in rows:
+        extra: dict[str, str | None] = {"place": places[row["key"]]} if "key" in row else {}
+        if "closest" in row and "key" not in row:
+            extra["closest_place"] = None if row["closest"] is None else places[row["closest"]]
+        placed.append({**row, **extra})
+    return placed
+
+
 def _find_paths(graph: ObjectGraph, start: int, without: Collection[int]) -> dict[int, Path]:
     """Return the shortest path to each node below `start`."""
     paths: dict[int, Path] = {start: ()}

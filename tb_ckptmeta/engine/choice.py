@@ -12,12 +12,17 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
 from tb_ckptmeta.core.job import Source
 from tb_ckptmeta.core.source import OBJECTS, FoundSource
+from tb_ckptmeta.engine.folder_above import NO_MATCH
 from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder
 from tb_ckptmeta.engine.sources import find_sources
 
 if TYPE_CHECKING:
     from tb_ckptmeta.core.contents import Contents
     from tb_ckptmeta.core.renames import Rename
+
+# Errors are read in a browser, too, where it is a field of a form.
+_BUILDER = " (on the command line --builder NAME)"
+_SOURCE = " (on the command line --source KIND)"
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def make_source(choice: Choice, contents: Contents) -> Source:
 def _describe_sources(checkpoint: Checkpoint) -> str:
     """Say what serves without a builder, where something does."""
     kinds = [s.kind for s in find_sources(checkpoint) if s.kind != OBJECTS]
-    return f" Or take what lies beside it (--source KIND): {', '.join(kinds)}." if kinds else ""
+    return f" Or take what lies beside it as its source{_SOURCE}: {', '.join(kinds)}." if kinds else ""
 
 
 def get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> str:
@@ -106,7 +111,7 @@ def get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> 
     if len(pairing.claims) > 1:
         raise CkptMetaError(
             Code.AMBIGUOUS_PAIRING,
-            f"Checkpoint {checkpoint.name}: {pairing.reason}. Say which one (--builder NAME).",
+            f"Checkpoint {checkpoint.name}: {pairing.reason}. Say which one{_BUILDER}.",
         )
     if pairing.claims:
         builders.get(pairing.claims[0])  # a recorded builder that is not registered: says what is
@@ -115,10 +120,18 @@ def get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> 
         first, *others = builders.problems
         raise CkptMetaError(first.code, " ".join(p.message for p in (first, *others)), first.details)
     broken = "".join(f" {p.message}" for p in builders.problems)
+    # Said of one checkpoint, not of each that is listed.
+    reason, mends = pairing.reason, pairing.reason.startswith(NO_MATCH) and pairing.reason != NO_MATCH
+    if reason == NO_MATCH:
+        reason = f"{NO_MATCH} {checkpoint.pattern_path}"
     raise CkptMetaError(
         Code.NO_BUILDER,
-        f"Checkpoint {checkpoint.name} has no builder: {pairing.reason}. "
-        + (f"Say which one (--builder NAME): {names}." if names else "Register one (--builders FILE.py).")
+        f"Checkpoint {checkpoint.name} has no builder: {reason}. "
+        + (
+            f"{'Or say' if mends else 'Say'} which one{_BUILDER}: {names}."
+            if names
+            else "Register one (on the command line --builders FILE.py, for TensorBoard --ckptmeta_builders FILE.py)."
+        )
         + _describe_sources(checkpoint)
         + broken,
     )

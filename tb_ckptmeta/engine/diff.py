@@ -142,7 +142,8 @@ def _check(a: Subject, b: Subject, values: bool) -> None:
     if values and len(checkpoints) < 2:
         raise CkptMetaError(
             Code.BAD_REQUEST,
-            "Values are compared of two checkpoints; a .meta and a builder have none. Leave --values out.",
+            "Values are compared of two checkpoints; a .meta and a builder have none. Ask without values (on "
+            "the command line, without --values).",
         )
 
 

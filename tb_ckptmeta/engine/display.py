@@ -13,6 +13,7 @@ from tensorboard.compat.proto import graph_pb2, node_def_pb2, types_pb2
 from tb_ckptmeta.core.compare import Comparison, compare
 from tb_ckptmeta.core.contents import DTYPE_NAMES, Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.leftovers import find_places
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.core.renames import Rename
 from tb_ckptmeta.engine.conceptual_keras import graph_from_keras_config
@@ -59,7 +60,7 @@ def draw_op_graph(rebuilt: Rebuilt, graph: bytes, contents: Contents, renames: S
     for function in graph_def.library.function:
         for node in function.node_def:
             silent.drop(node)
-    return draw(graph_def, _describe_verdict(comparison))
+    return draw(graph_def, _describe_verdict(comparison, contents))
 
 
 def draw_conceptual_graph(
@@ -82,7 +83,7 @@ def draw_conceptual_graph(
             # Without a scope to draw there is but the op graph.
             if error.code is not Code.UNSUPPORTED_MODEL:
                 raise
-    return draw(drawn, _describe_verdict(compare(rebuilt, contents, renames)))
+    return draw(drawn, _describe_verdict(compare(rebuilt, contents, renames), contents))
 
 
 def draw(graph_def: graph_pb2.GraphDef, facts: Mapping[str, Any]) -> Drawing:
@@ -158,10 +159,11 @@ def describe_variable(node: node_def_pb2.NodeDef, key: str | None, contents: Con
         node.attr["checkpoint_dtype"].s = stored.dtype.encode("ascii")
 
 
-def _describe_verdict(comparison: Comparison) -> dict[str, Any]:
+def _describe_verdict(comparison: Comparison, contents: Contents) -> dict[str, Any]:
+    places = find_places(contents, comparison) if comparison.unexpected else {}
     listed = {
         "missing": [row["name"] for row in comparison.missing],
-        "unexpected": [row["key"] for row in comparison.unexpected],
+        "unexpected": [places[row["key"]] for row in comparison.unexpected],
         "shape_differs": [
             f"{r['name']}: {r['model']}, in the checkpoint {r['checkpoint']}" for r in comparison.shape_mismatches
         ],

@@ -15,13 +15,14 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.formats import Format
+from tb_ckptmeta.core.formats import READS_WEIGHTS, Format
 from tb_ckptmeta.core.job import EXPORT, INPUTS, REFERENCE, Check, Export, Rebuild, Reference, Source
 from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, Verdict
 from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.process import OnSteps, Step
 from tb_ckptmeta.engine.rebuild import Rebuilder, read_artifacts, write_contents
+from tb_ckptmeta.engine.unrestorable import add_restore_note, require_restorable
 from tb_ckptmeta.engine.verify import verify
 
 PASSED = "passed"
@@ -86,9 +87,11 @@ def export(
     `checkpoint` to be a local copy.
 
     Raises:
-        CkptMetaError: NOT_MATCHING where the verdict forbids the export, CHECK_FAILED where the check does; else as
-            the workers say.
+        CkptMetaError: NOT_MATCHING where the verdict forbids the export, CHECK_FAILED where the check does,
+            CHECKPOINT_UNREADABLE where TensorFlow cannot restore from a prefix of that name; else as the workers say.
     """
+    if check or format.name in READS_WEIGHTS:
+        require_restorable(checkpoint, contents)
     progress = _Progress(on_steps)
     stop = _Stop(cancelled)
     rebuilding, referring = _make_folder(folder, "rebuild", contents), _make_folder(folder, "reference", contents)
@@ -111,6 +114,7 @@ def export(
         artifacts = read_artifacts(rebuilding, value)
         renames = parse_renames(source.renames)
         verdict = verify(checkpoint.id, source.registered, source.arguments, artifacts.rebuilt, contents, renames)
+        verdict = add_restore_note(verdict, checkpoint, contents)
         if not value["exported"]:
             raise _refuse(verdict, checkpoint, source, allow_partial)
         referred = reference.result() if reference is not None else None
@@ -125,7 +129,9 @@ def export(
     if made["linked"]:
         _link_variables(checkpoint, target)
     if referred is None:
-        report = CheckReport(SKIPPED, note="Not checked: --no-check was asked for.")
+        report = CheckReport(
+            SKIPPED, note="Not checked: the check was left out, as asked for (on the command line --no-check)."
+        )
     else:
         _take_over(referring, checking := _make_folder(folder, "check", contents))
         check_job = Check(
@@ -184,7 +190,10 @@ def _make_reference(
             return rebuilder.run_worker(job, folder, subject, on_steps=progress.of("reference"), cancelled=cancelled)
     except CkptMetaError as error:
         if error.code is Code.BUILDER_OUT_OF_MEMORY:
-            message = f"{error.message} The check gives every weight memory; without it (--no-check) none is needed."
+            message = (
+                f"{error.message} The check gives every weight memory; without it (on the command line "
+                "--no-check) none is needed."
+            )
             raise CkptMetaError(error.code, message, error.details) from error
         raise
 
@@ -233,23 +242,26 @@ def _lower(title: str) -> str:
 
 def _refuse(verdict: Verdict, checkpoint: Checkpoint, source: Source, allow_partial: bool) -> CkptMetaError:
     hint = ""
-    proposed = [f"--rename {row['from']}={row['to']}" for row in verdict.renames if not row["applied"]]
+    proposed = [f"{row['from']}={row['to']}" for row in verdict.renames if not row["applied"]]
     if verdict.renamed_status == MATCH:
-        hint = f" It would match under these renames, once you have looked at them: {' '.join(proposed)}."
+        hint = (
+            " It would match under these renames, once you have looked at them (on the command line --rename FROM=TO "
+            f"for each): {' '.join(proposed)}."
+        )
     elif verdict.status != MISMATCH and not allow_partial:
         hint = (
             " To export it all the same, the rest with the builder's own initial values, allow a partial export "
-            "(--allow-partial)."
+            "(on the command line --allow-partial)."
         )
     lines = [
         *(f"missing in the checkpoint: {r['name']} {r['shape']} {r['dtype']}" for r in verdict.missing),
-        *(f"unexpected in the checkpoint: {r['key']} {r['shape']} {r['dtype']}" for r in verdict.unexpected),
+        *(f"unexpected in the checkpoint: {r['place']} {r['shape']} {r['dtype']}" for r in verdict.unexpected),
         *(
-            f"shape differs: {r['name']} is {r['model']}, {r['key']} is {r['checkpoint']}"
+            f"shape differs: {r['name']} is {r['model']}, {r['place']} is {r['checkpoint']}"
             for r in verdict.shape_mismatches
         ),
         *(
-            f"dtype differs: {r['name']} is {r['model']}, {r['key']} is {r['checkpoint']}"
+            f"dtype differs: {r['name']} is {r['model']}, {r['place']} is {r['checkpoint']}"
             for r in verdict.dtype_mismatches
         ),
         *(f"note: {note}" for note in verdict.notes),

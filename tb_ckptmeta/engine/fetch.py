@@ -123,5 +123,5 @@ def _require_room(checkpoint: Checkpoint, folder: Path, total: int) -> None:
             Code.OUTPUT_UNWRITABLE,
             f"This needs the weights of checkpoint {checkpoint.name}, which lie at {checkpoint.prefix}: {total:,} "
             f"bytes to be copied to {folder}, where {free:,} are free. Let TMPDIR name a folder with more room, or "
-            "export a metagraph without its check (--no-check), which reads no weights.",
+            "export a metagraph without its check (on the command line --no-check), which reads no weights.",
         )

@@ -221,7 +221,7 @@ def _list_link(entry: os.DirEntry[str], folder: Folder, links: set[str], root: s
     elif entry.is_dir():
         told.notes.append(
             f"{path} is a link that leads out of the logdir; it is not followed. "
-            "Give its target as a logdir of its own (--logdir_spec)."
+            "Give its target as a logdir of its own (for TensorBoard in --logdir_spec, on the command line by itself)."
         )
     else:
         folder.add_unreadable(entry.name, f"{entry.name} is a link that leads out of the logdir; it is not read.")

@@ -8,6 +8,7 @@ from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.globs import Accepts, match_folder, matches, matches_tail
 from tb_ckptmeta.core.record import RecordedPairing
 from tb_ckptmeta.engine.collection import collection_paused
+from tb_ckptmeta.engine.folder_above import NO_MATCH, FoldersAbove
 from tb_ckptmeta.engine.listing import Records, ScanReport
 from tb_ckptmeta.engine.registry import Builders
 
@@ -56,6 +57,7 @@ class _Patterns:
         self._folder: str | None = ""  # which no path has
         self._left: list[tuple[str, str, Accepts]] = []
         self._pairings: dict[tuple[tuple[str, str], ...], Pairing] = {}
+        self._above = FoldersAbove(builders)
 
     def pair(self, checkpoint: Checkpoint, records: Records) -> Pairing:
         if isinstance(records, str):  # it may say otherwise than the patterns do
@@ -75,6 +77,8 @@ class _Patterns:
             else:
                 pairing = _pair_claims(dict(claims), self._builders)
             self._pairings[claims] = pairing
+        if pairing.reason == NO_MATCH and (reason := self._above.describe(checkpoint)) != NO_MATCH:
+            return Pairing(None, {}, reason, ())
         return pairing
 
     def _enter(self, folder: str | None) -> None:
@@ -124,7 +128,7 @@ def _pair_recorded(recorded: Sequence[RecordedPairing], builders: Builders) -> P
 def _pair_claims(claims: Mapping[str, str], builders: Builders) -> Pairing:
     names = tuple(claims)
     if not names:
-        reason = "no builder's pattern matches" if builders.by_name else "there are no builders"
+        reason = NO_MATCH if builders.by_name else "there are no builders"
         return Pairing(None, {}, reason, ())
     if len(names) > 1:
         shown = ", ".join(f"{name} ({pattern})" for name, pattern in claims.items())

@@ -22,7 +22,9 @@ def parse_spec(text: str) -> Spec:
         path = os.path.abspath(os.path.expanduser(text))
         if not os.path.isfile(path):
             raise CkptMetaError(
-                Code.BAD_REQUEST, f"There is no builders file {text} (looked for {path}). Check --builders."
+                Code.BAD_REQUEST,
+                f"There is no builders file {text} (looked for {path}). Check its name (--builders, for TensorBoard "
+                "--ckptmeta_builders).",
             )
         return Spec(text, path, None, os.path.dirname(path))
     if not all(part.isidentifier() for part in text.split(".")):

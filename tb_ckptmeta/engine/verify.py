@@ -8,7 +8,7 @@ from tb_ckptmeta.core.arguments import Scalar
 from tb_ckptmeta.core.compare import compare
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError
-from tb_ckptmeta.core.leftovers import find_leftovers, name_closest
+from tb_ckptmeta.core.leftovers import add_places, find_leftovers, find_places, name_closest
 from tb_ckptmeta.core.propose import count_bound, propose_renames
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.renames import Rename
@@ -31,6 +31,9 @@ def verify(
     under = proposed.comparison or found
     missing = mark_explained(name_closest(found.missing, left.model, left.saved), under.missing, "name")
     unexpected = mark_explained(name_closest(found.unexpected, left.saved, left.model), under.unexpected, "key")
+    shapes = mark_explained(found.shape_mismatches, under.shape_mismatches, "name")
+    dtypes = mark_explained(found.dtype_mismatches, under.dtype_mismatches, "name")
+    places = find_places(contents, found) if missing or unexpected or shapes or dtypes else {}
     return Verdict(
         checkpoint,
         builder,
@@ -38,10 +41,10 @@ def verify(
         found.status,
         found.variables,
         found.bound,
-        missing,
-        unexpected,
-        mark_explained(found.shape_mismatches, under.shape_mismatches, "name"),
-        mark_explained(found.dtype_mismatches, under.dtype_mismatches, "name"),
+        add_places(missing, places),
+        add_places(unexpected, places),
+        add_places(shapes, places),
+        add_places(dtypes, places),
         found.bookkeeping,
         [*applied, *({**row, "applied": False} for row in proposed.rows)],
         found.notes,

@@ -358,6 +358,7 @@ class Workspace:
         cancelled: threading.Event | None = None,
     ) -> tuple[Verdict, Artifacts | None]:
         """As `verify`, with the artifacts of the very rebuild that the verdict is of; None beside an error."""
+        from tb_ckptmeta.engine.unrestorable import add_restore_note
         from tb_ckptmeta.engine.verify import make_error_verdict, verify
         from tb_ckptmeta.engine.without_builder import drop_proposals, require_graph, verify_source
 
@@ -372,6 +373,7 @@ class Workspace:
         if choice.source is not None and not choice.source.asked:
             return drop_proposals(verify_source(choice.checkpoint, artifacts, contents)), artifacts
         verdict = verify(id, name, choice.arguments, artifacts.rebuilt, contents, choice.renames)
+        verdict = add_restore_note(verdict, choice.checkpoint, contents)
         return verdict if choice.source is None else drop_proposals(verdict), artifacts
 
     def call(self, builder: str, arguments: Mapping[str, Scalar]) -> BuilderCall:

@@ -82,7 +82,8 @@ def _run_onnx(file: Path, inputs: Values, steps: Steps) -> Values:
         raise CkptMetaError(
             Code.ONNX_MISSING,
             "The check of an ONNX export needs onnxruntime: "
-            'pip install "tensorboard-plugin-ckptmeta[onnx]". Without the check (--no-check) it is not needed.',
+            'pip install "tensorboard-plugin-ckptmeta[onnx]". Without the check (on the command line --no-check) it '
+            "is not needed.",
         )
     import onnxruntime
 

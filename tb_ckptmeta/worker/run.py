@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import RESULT, Check, Describe, Differences, Job, ReadKeras, Rebuild, Reference, read_job
+from tb_ckptmeta.core.job import (
+    RESULT,
+    Check,
+    Describe,
+    Differences,
+    Export,
+    Job,
+    ReadKeras,
+    Rebuild,
+    Reference,
+    read_job,
+)
 from tb_ckptmeta.core.system import is_out_of_room, refused_by_system
 from tb_ckptmeta.worker.flavour import settle_keras, settle_module_keras
 from tb_ckptmeta.worker.load import SEED, import_tensorflow
@@ -48,7 +59,10 @@ def run(folder: Path, warm: str | None = None) -> NoReturn:
     except CkptMetaError as error:
         result = {"error": error.as_json()}
     except BaseException as error:
-        if isinstance(job, (Check, Reference)) and isinstance(error, Exception):
+        lost = _find_lost_data(error, job, folder)
+        if lost is not None:
+            result = {"error": lost.as_json()}
+        elif isinstance(job, (Check, Reference)) and isinstance(error, Exception):
             message = f"The export could not be checked: {describe_error(error)}"
             result = {"error": CkptMetaError(Code.CHECK_FAILED, message, format_user_traceback(error)).as_json()}
         else:
@@ -60,6 +74,18 @@ def run(folder: Path, warm: str | None = None) -> NoReturn:
     sys.stderr.flush()
     # Threads that user code left running must not keep the process.
     os._exit(0)
+
+
+def _find_lost_data(error: BaseException, job: Job, folder: Path) -> CkptMetaError | None:
+    """Return what is wrong with the weights that a job has read, if that is what its error says."""
+    read = job.export if isinstance(job, Rebuild) else job
+    if not isinstance(read, (Check, Export, Reference)) or not isinstance(error, Exception):
+        return None
+    if "tensorflow" not in sys.modules:  # then nothing has been read
+        return None
+    from tb_ckptmeta.worker.lost_data import find_lost_data
+
+    return find_lost_data(error, read.prefix, folder)
 
 
 def _describe_defect(error: BaseException) -> CkptMetaError:

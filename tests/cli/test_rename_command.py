@@ -66,6 +66,18 @@ def test_suggest_of_other_shapes_is_to_solve_for_the_integers(cli: Cli, prefix: 
     assert (solved.status, verdict["arguments"]["units"], verdict["arguments"]["classes"]) == (0, 8, 3)
 
 
+def test_suggest_where_renames_do_not_make_it_match_is_to_solve_for_the_integer_first(cli: Cli, blocks: Path) -> None:
+    builders = Path(__file__).with_name("blocks.py")
+    outcome = cli("verify", blocks / "other" / "ckpt-1", "--builders", builders, "--builder", "clf", "--suggest")
+    first, second = [shlex.split(t) for t in outcome.stdout.splitlines() if t.strip().startswith("tb-ckptmeta ")]
+    assert "renamed?    /_operations/5 -> /_operations/4" in outcome.stdout  # which leads nowhere
+    assert ("--set" in first, "--rename" in first) == (True, False)
+    assert ("--set" in second, "--rename" in second) == (False, True)
+    solved = cli(*first[1:])
+    assert (solved.status, solved.stderr) == (0, "")
+    assert "match: 16 of 16 variables bound" in solved.stdout
+
+
 def test_export_through_a_rename_restores_from_the_original_and_says_so(cli: Cli, prefix: str, tmp_path: Path) -> None:
     output = tmp_path / "model.meta"
     outcome = cli("export", prefix, *NOW, "--rename", "net=tower/model_v1", "--output", output, "--json")

@@ -149,6 +149,52 @@ def test_pair_by_a_record_while_builders_are_being_read_calls_none_missing() -> 
     assert (found.builder, found.reason) == ("later", "recorded in ckptmeta.json")
 
 
+# --- from a run's own folder
+
+
+def inside(path: str, logdir: str = "/home/me/runs/mlp") -> Checkpoint:
+    return replace(checkpoint(path), prefix=f"{logdir}/{path}")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "logdir", "told"),
+    [
+        ("mlp/*", "ckpt-1", "/runs/mlp", "below /runs it is mlp/ckpt-1, as in mlp/* (a)"),
+        ("m?p/**", "deep/ckpt-1", "/runs/mlp", "below /runs it is mlp/deep/ckpt-1, as in m?p/** (a)"),
+        ("x/**", "ckpt-1", "/runs/x/y", "below /runs it is x/y/ckpt-1, as in x/** (a)"),
+        ("x/y/*", "ckpt-1", "/runs/x/y", "below /runs it is x/y/ckpt-1, as in x/y/* (a)"),
+        ("x/**/z/*", "z/ckpt-1", "/x/y", "below / it is x/y/z/ckpt-1, as in x/**/z/* (a)"),
+    ],
+)
+def test_pair_below_a_runs_own_folder_names_the_folder_above_that_would_match(
+    pattern: str, path: str, logdir: str, told: str
+) -> None:
+    found = pair(inside(path, logdir), registered(a=pattern))
+    assert (found.builder, found.claims) == (None, ())
+    assert found.reason == (
+        f"no builder's pattern matches the path below the logdir, {path}; {told}: make that folder the logdir"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("cnn/*", inside("ckpt-1")),
+        ("mlp/*", inside("deep/ckpt-1")),  # from no folder above
+        ("mlp/*", replace(checkpoint("named/ckpt-1"), prefix="/runs/mlp/ckpt-1")),  # of --logdir_spec named:/runs/mlp
+    ],
+)
+def test_pair_where_no_folder_above_would_match_says_no_more(pattern: str, found: Checkpoint) -> None:
+    assert pair(found, registered(a=pattern)).reason == "no builder's pattern matches"
+
+
+def test_pairer_says_it_of_each_checkpoint_of_a_runs_own_folder_and_still_pairs_the_others() -> None:
+    report = ScanReport([inside("ckpt-1"), inside("mlp/ckpt-2"), inside("ckpt-3")])
+    reasons = [c.pairing.reason for c in Pairer().pair(report, registered(a="mlp/*"))]
+    assert reasons[1] == "pattern mlp/*"
+    assert ["it is mlp/ckpt-1, as" in reasons[0], "it is mlp/ckpt-3, as" in reasons[2]] == [True, True]
+
+
 # --- by path
 
 

@@ -162,7 +162,8 @@ def test_verdict_and_export_with_other_arguments_name_what_differs(demo_board: T
     verdict = demo_board.post("verdict", choice).document
     assert verdict["arguments"] == {"units": 64}
     assert verdict["status"] == "mismatch"
-    assert all(set(row) == {"name", "key", "model", "checkpoint", "explained"} for row in verdict["shape_mismatches"])
+    fields = {"name", "key", "place", "model", "checkpoint", "explained"}
+    assert all(set(row) == fields for row in verdict["shape_mismatches"])
     differing = {row["name"]: (row["model"], row["checkpoint"]) for row in verdict["shape_mismatches"]}
     assert differing == {
         "mlp/hidden/kernel": ([784, 64], [784, 128]),
@@ -552,6 +553,7 @@ def test_checkpoint_without_one_builder_is_asked_for(
     assert (answer.status, answer.error["code"]) == (status, code)
     for text in told:
         assert text in answer.error["message"]
+    assert "(--" not in answer.error["message"]  # no flag without saying whose it is
 
 
 def test_pairing_that_is_disputed_or_forsaken_is_shown_as_such(odd_board: TensorBoard) -> None:

@@ -2,7 +2,7 @@ import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property } from "lit/decorators.js";
 import type { KeyRow, MismatchRow, Verdict, VariableRow, VerdictStatus } from "../api";
 import type { Answer } from "../answers";
-import { formatCount, formatKey, formatShape, formatTime } from "../format";
+import { formatCount, formatKey, formatPlace, formatShape, formatTime } from "../format";
 import { base } from "../styles";
 import "./capped-table";
 import "./copy-button";
@@ -164,10 +164,10 @@ export class VerdictView extends LitElement {
         "Missing",
         "missing",
         "The graph reads it; the checkpoint does not hold it.",
-        ["Variable", "Closest key", "Shape", "Dtype"],
-        verdict.missing.map(({ name, shape, dtype, closest }: VariableRow) => [
+        ["Variable", "Closest in the checkpoint", "Shape", "Dtype"],
+        verdict.missing.map(({ name, shape, dtype, closest, closest_place: place }: VariableRow) => [
           name,
-          formatKey(closest ?? ""),
+          closest === null ? "" : formatPlace(place ?? formatKey(closest), closest),
           formatShape(shape),
           dtype,
         ]),
@@ -177,8 +177,13 @@ export class VerdictView extends LitElement {
         "Unexpected",
         "unexpected",
         "In the model's part of the checkpoint, and unknown to the model.",
-        ["Key", "Closest variable", "Shape", "Dtype"],
-        verdict.unexpected.map(({ key, shape, dtype, closest }) => [formatKey(key), closest ?? "", formatShape(shape), dtype]),
+        ["In the checkpoint", "Closest variable", "Shape", "Dtype"],
+        verdict.unexpected.map(({ key, place, shape, dtype, closest }) => [
+          formatPlace(place ?? formatKey(key), key),
+          closest ?? "",
+          formatShape(shape),
+          dtype,
+        ]),
         2,
       )}
       ${verdict.notes.length > 0
@@ -254,8 +259,13 @@ export class VerdictView extends LitElement {
       title,
       testid,
       "Held by both, and they do not fit.",
-      ["Variable", "Key", "Model", "Checkpoint"],
-      rows.map(({ name, key, model, checkpoint }) => [name, formatKey(key), formatShape(model), formatShape(checkpoint)]),
+      ["Variable", "In the checkpoint", "Model", "Checkpoint"],
+      rows.map(({ name, key, place, model, checkpoint }) => [
+        name,
+        formatPlace(place, key),
+        formatShape(model),
+        formatShape(checkpoint),
+      ]),
       2,
     );
   }
