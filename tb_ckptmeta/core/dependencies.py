@@ -93,13 +93,24 @@ def digest_file(path: str) -> str:
 
 
 def digest_names(folder: str) -> str:
-    """Return what changes when the names in a folder do, or a file becomes a folder; empty when it is gone."""
+    """Return what changes when a folder's names do, or a file becomes a folder or a link; empty when it is gone."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name + os.sep * entry.is_dir() for entry in entries if entry.name not in _NO_NAMES]
+            names = [
+                f"{entry.name}/{_is_folder(entry):d}{entry.is_symlink():d}"
+                for entry in entries
+                if entry.name not in _NO_NAMES
+            ]
     except OSError:
         return ""
     return digest_text("\0".join(sorted(names)))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def digest_link(path: str) -> str:

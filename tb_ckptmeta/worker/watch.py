@@ -150,8 +150,7 @@ class Watch:
 
     def add_kind(self, path: Any, kind: str | None = None) -> str:
         """Note that it is asked what a path is, and return it. `kind`: where the system has said so."""
-        # What the system takes for paths, and nobody else: a URL, and Python's <frozen …>, asked for its source.
-        if kind is not None and isinstance(path, str) and ("://" in path or (path[:1], path[-1:]) == ("<", ">")):
+        if kind is not None and _is_no_path(path):
             return kind
         text = self._place(path)
         if text is None:
@@ -213,8 +212,8 @@ class Watch:
             self.add_file(text)
 
     def add_link(self, path: Any) -> None:
-        """Note that it is asked where a symbolic link leads."""
-        text = self._place(path)
+        """Note that it is asked where a symbolic link leads, or whether a path is one."""
+        text = None if _is_no_path(path) else self._place(path)
         if text is not None and text not in self._links:
             with self.look_aside():
                 self._links[text] = digest_link(text)
@@ -288,6 +287,11 @@ class Watch:
             return self._getcwd()
         except OSError:  # it has been deleted
             return None
+
+
+def _is_no_path(path: Any) -> bool:
+    """Tell of what only the system takes for a path: a URL, and Python's <frozen …>, asked for its source."""
+    return isinstance(path, str) and ("://" in path or (path[:1], path[-1:]) == ("<", ">"))
 
 
 def _find_caller() -> str:

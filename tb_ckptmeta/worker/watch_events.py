@@ -9,6 +9,8 @@ import urllib.parse
 from collections.abc import Callable, Set
 from typing import Any, Protocol
 
+from tb_ckptmeta.worker.within import find_within
+
 _EVENTS = frozenset(
     [
         *("open", "os.listdir", "os.scandir", "os.mkdir", "os.link", "os.symlink", "os.chdir"),
@@ -54,11 +56,11 @@ def _note(watch: EventWatch, event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":  # a path, a mode and flags
         watch.add_open(what, arguments[2])
     elif event == "os.mkdir":  # a path, a mode, a folder that it is in
-        if arguments[2] == -1:
-            watch.add_made(what)
-    elif event in ("os.link", "os.symlink"):  # two paths, the folders that they are in
-        if set(arguments[2:]) == {-1}:
-            watch.add_alias(os.path.abspath(os.fsdecode(what)) if event == "os.link" else what, arguments[1])
+        watch.add_made(find_within(what, arguments[2]))
+    elif event == "os.link":  # two paths, the folders that they are in
+        watch.add_alias(os.path.abspath(find_within(what, arguments[2])), find_within(arguments[1], arguments[3]))
+    elif event == "os.symlink":  # where it leads, its own path, a folder that this is in
+        watch.add_alias(what, find_within(arguments[1], arguments[2]))
     elif event == "os.chdir":
         watch.add_move(what)
     elif event == "ctypes.dlopen":
@@ -72,7 +74,7 @@ def _note(watch: EventWatch, event: str, arguments: tuple[Any, ...]) -> None:
                 watch.add_file(f"{path}{suffix}")
     # Who asks: the frames of an audit hook are on top of those of who causes the event.
     elif not sys._getframe(2).f_globals.get("__name__", "").startswith(_FINDERS):
-        watch.add_folder(what)
+        watch.add_folder(find_within("", what) if isinstance(what, int) else what)
 
 
 def _find_database(name: str) -> str | None:

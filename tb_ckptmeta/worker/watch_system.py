@@ -10,10 +10,10 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from tb_ckptmeta.core.dependencies import FOLDER, MISSING, name_kind
+from tb_ckptmeta.core.dependencies import MISSING, name_kind
+from tb_ckptmeta.worker.within import find_within
 
 _KEPT = ("getcwd", "readlink", "stat")
-_readlink = os.readlink
 
 
 class SystemWatch(Protocol):
@@ -78,20 +78,20 @@ def _tell_directory(function: Callable[[], Any], watch: SystemWatch) -> Callable
 
 
 def _tell_kind(function: Callable[..., Any], watch: SystemWatch, *, links: bool = False) -> Callable[..., Any]:
+    """Tell that it is asked what a path is. `links`: and whether it is itself a link, which is then not followed."""
+
     @functools.wraps(function)
     def tell(path: Any, **options: Any) -> Any:
-        if isinstance(path, int) or options.get("dir_fd") is not None:
-            return function(path, **options)
+        place = find_within(path, options.get("dir_fd"))
+        if links or not options.get("follow_symlinks", True):
+            watch.add_link(place)
         try:
             status = function(path, **options)
         except OSError:
-            watch.add_kind(path, MISSING)
+            watch.add_kind(place, MISSING)
             raise
-        if stat.S_ISLNK(status.st_mode):
-            watch.add_kind(path)
-        # To resolve a path, Python looks whether each folder above it is a link.
-        elif not links or name_kind(status.st_mode) != FOLDER:
-            watch.add_kind(path, name_kind(status.st_mode))
+        if not stat.S_ISLNK(status.st_mode):
+            watch.add_kind(place, name_kind(status.st_mode))
         return status
 
     return tell
@@ -100,8 +100,10 @@ def _tell_kind(function: Callable[..., Any], watch: SystemWatch, *, links: bool 
 def _tell_access(function: Callable[..., Any], watch: SystemWatch) -> Callable[..., Any]:
     @functools.wraps(function)
     def tell(path: Any, mode: int, **options: Any) -> Any:
-        if not isinstance(path, int) and options.get("dir_fd") is None:
-            watch.add_kind(path)
+        place = find_within(path, options.get("dir_fd"))
+        if not options.get("follow_symlinks", True):
+            watch.add_link(place)
+        watch.add_kind(place)
         return function(path, mode, **options)
 
     return tell
@@ -110,8 +112,7 @@ def _tell_access(function: Callable[..., Any], watch: SystemWatch) -> Callable[.
 def _tell_link(function: Callable[..., Any], watch: SystemWatch) -> Callable[..., Any]:
     @functools.wraps(function)
     def tell(path: Any, **options: Any) -> Any:
-        if options.get("dir_fd") is None:
-            watch.add_link(path)
+        watch.add_link(find_within(path, options.get("dir_fd")))
         return function(path, **options)
 
     return tell
@@ -124,8 +125,7 @@ def _tell_open(function: Callable[..., int], watch: SystemWatch) -> Callable[...
     def tell(path: Any, flags: int, *mode: Any, dir_fd: int | None = None, **options: Any) -> int:
         if dir_fd is None:
             return function(path, flags, *mode, **options)
-        with contextlib.suppress(OSError, TypeError, ValueError):  # there is no /proc, or no such folder
-            watch.add_open(os.path.join(_readlink(f"/proc/self/fd/{dir_fd}"), os.fsdecode(path)), flags)
+        watch.add_open(find_within(path, dir_fd), flags)
         with watch.look_aside():
             return function(path, flags, *mode, dir_fd=dir_fd, **options)
 
