@@ -7,9 +7,12 @@ import os
 import sys
 import urllib.parse
 from collections.abc import Callable, Set
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tb_ckptmeta.worker.within import find_within
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.worker.watch import Watch
 
 _EVENTS = frozenset(
     [
@@ -21,25 +24,7 @@ _EVENTS = frozenset(
 _FINDERS = ("importlib.", "zipimport", "pkg_resources")
 
 
-class EventWatch(Protocol):
-    """Who is told."""
-
-    def is_watching(self) -> bool: ...
-
-    def add_alias(self, path: Any, alias: Any) -> None: ...
-
-    def add_file(self, path: Any) -> None: ...
-
-    def add_folder(self, path: Any) -> None: ...
-
-    def add_made(self, path: Any) -> None: ...
-
-    def add_move(self, directory: Any) -> None: ...
-
-    def add_open(self, path: Any, flags: int) -> None: ...
-
-
-def make_hook(watch: EventWatch) -> Callable[[str, tuple[Any, ...]], None]:
+def make_hook(watch: Watch) -> Callable[[str, tuple[Any, ...]], None]:
     """Return what hears audit events, which are many: TensorFlow alone asks for `id` by the ten thousand."""
 
     def hear(event: str, arguments: tuple[Any, ...], events: Set[str] = _EVENTS) -> None:
@@ -51,7 +36,7 @@ def make_hook(watch: EventWatch) -> Callable[[str, tuple[Any, ...]], None]:
     return hear
 
 
-def _note(watch: EventWatch, event: str, arguments: tuple[Any, ...]) -> None:
+def _note(watch: Watch, event: str, arguments: tuple[Any, ...]) -> None:
     what = arguments[0]
     if event == "open":  # a path, a mode and flags
         watch.add_open(what, arguments[2])

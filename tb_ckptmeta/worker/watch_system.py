@@ -8,30 +8,19 @@ import os
 import pathlib
 import stat
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tb_ckptmeta.core.dependencies import MISSING, name_kind
 from tb_ckptmeta.worker.within import find_within
 
+if TYPE_CHECKING:
+    from tb_ckptmeta.worker.watch import Watch
+
 _KEPT = ("getcwd", "readlink", "stat")
 
 
-class SystemWatch(Protocol):
-    """Who is told."""
-
-    def add_directory(self) -> None: ...
-
-    def add_link(self, path: Any) -> None: ...
-
-    def add_open(self, path: Any, flags: int) -> None: ...
-
-    def look_aside(self) -> contextlib.AbstractContextManager[None]: ...
-
-    def add_kind(self, path: Any, kind: str | None = None) -> Any: ...
-
-
 @contextlib.contextmanager
-def watching_system(watch: SystemWatch) -> Iterator[None]:
+def watching_system(watch: Watch) -> Iterator[None]:
     """Tell of `os.stat` and its like, within; all of `os.path` and `pathlib` comes down to them.
 
     Python's own import system has others, and is not heard.
@@ -68,7 +57,7 @@ def watching_system(watch: SystemWatch) -> Iterator[None]:
             setattr(kept, name, function)
 
 
-def _tell_directory(function: Callable[[], Any], watch: SystemWatch) -> Callable[[], Any]:
+def _tell_directory(function: Callable[[], Any], watch: Watch) -> Callable[[], Any]:
     @functools.wraps(function)
     def tell() -> Any:
         watch.add_directory()
@@ -77,7 +66,7 @@ def _tell_directory(function: Callable[[], Any], watch: SystemWatch) -> Callable
     return tell
 
 
-def _tell_kind(function: Callable[..., Any], watch: SystemWatch, *, links: bool = False) -> Callable[..., Any]:
+def _tell_kind(function: Callable[..., Any], watch: Watch, *, links: bool = False) -> Callable[..., Any]:
     """Tell that it is asked what a path is. `links`: and whether it is itself a link, which is then not followed."""
 
     @functools.wraps(function)
@@ -97,7 +86,7 @@ def _tell_kind(function: Callable[..., Any], watch: SystemWatch, *, links: bool 
     return tell
 
 
-def _tell_access(function: Callable[..., Any], watch: SystemWatch) -> Callable[..., Any]:
+def _tell_access(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
     @functools.wraps(function)
     def tell(path: Any, mode: int, **options: Any) -> Any:
         place = find_within(path, options.get("dir_fd"))
@@ -109,7 +98,7 @@ def _tell_access(function: Callable[..., Any], watch: SystemWatch) -> Callable[.
     return tell
 
 
-def _tell_link(function: Callable[..., Any], watch: SystemWatch) -> Callable[..., Any]:
+def _tell_link(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
     @functools.wraps(function)
     def tell(path: Any, **options: Any) -> Any:
         watch.add_link(find_within(path, options.get("dir_fd")))
@@ -118,7 +107,7 @@ def _tell_link(function: Callable[..., Any], watch: SystemWatch) -> Callable[...
     return tell
 
 
-def _tell_open(function: Callable[..., int], watch: SystemWatch) -> Callable[..., int]:
+def _tell_open(function: Callable[..., int], watch: Watch) -> Callable[..., int]:
     """Tell what a path within an open folder is: the audit event does not say that it is within one."""
 
     @functools.wraps(function)
