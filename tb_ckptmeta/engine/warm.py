@@ -1,8 +1,8 @@
 """Run jobs in workers that are forked from a process that has imported TensorFlow. Runs in the caller's process.
 
 Importing TensorFlow takes seconds, a fork milliseconds. There is one such process for each of the two Keras, started
-when it is first needed, and another for references (`choose_hash_seed`). Where there is none, or it is lost, a job runs
-in a fresh process as it always can.
+when it is first needed or somebody prepares for that, and another for references (`choose_hash_seed`). Where there is
+none, or it is lost, a job runs in a fresh process as it always can.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tb_ckptmeta.core.job import STEPS, Job, write_job
+from tb_ckptmeta.core.job import STEPS, Describe, Job, Rebuild, Reference, write_job
 from tb_ckptmeta.engine.current import describe_installation
 from tb_ckptmeta.engine.process import (
     GRACE_SECONDS,
@@ -57,7 +57,8 @@ class Workers:
         self._forks = sys.platform == "linux" and hasattr(socket, "send_fds")
         self._parents: dict[tuple[str, str], _Parent] = {}  # by Keras and hash seed
         self._keras: dict[str, str] = {}  # what a SPEC or builder turned out to need
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._is_closed = False
         # Also when the interpreter ends.
         self._finalizer = weakref.finalize(self, _close, self._parents)
 
@@ -77,7 +78,7 @@ class Workers:
         """
         key = repr(getattr(job, "source", getattr(job, "spec", None)))
         for _ in range(3 if self._forks else 0):
-            keras = self._keras.get(key, KERAS_3)
+            keras = self._keras.get(key) or self._guess_keras(job)
             process = self._start(job, folder, keras)
             if process is None:  # the one that was there is gone: another is started
                 continue
@@ -93,19 +94,33 @@ class Workers:
                 _clean(folder)
         return run_worker(job, folder, subject, on_steps=on_steps, cancelled=cancelled)
 
-    def prepare(self, *, keras: str = KERAS_3, references: bool = False) -> None:
+    def prepare(self, keras: str = KERAS_3, *, references: bool = False) -> None:
         """Start a process that workers will be forked from, before one is asked for; it is not waited for.
 
-        `references`: the one for a check's references.
+        `references`: the one for a check's references. After `close` nothing is prepared any more.
         """
-        if self._forks:
-            with contextlib.suppress(OSError):  # too many processes, say: whoever needs one will hear of it
-                self._find_parent(keras, REFERENCE_SEED if references else HASH_SEED)
+        with self._lock:
+            if self._forks and not self._is_closed:
+                with contextlib.suppress(OSError):  # too many processes, say: whoever needs one will hear of it
+                    self._find_parent(keras, REFERENCE_SEED if references else HASH_SEED)
 
     def close(self) -> None:
-        """End what was started; jobs that run go on to their end."""
+        """End what was started; jobs that run go on to their end, and what is asked later starts others."""
         with self._lock:
+            self._is_closed = True
             _close(self._parents)
+
+    def _guess_keras(self, job: Job) -> str:
+        """Return which Keras a job that nothing is known of is tried with: its worker says so if it is the other.
+
+        Where only the process of the legacy Keras has been prepared, no builder is known that needs another.
+        """
+        if isinstance(job, (Describe, Rebuild, Reference)):
+            with self._lock:
+                started = {keras for keras, seed in self._parents if seed == choose_hash_seed(job)}
+            if len(started) == 1:
+                return started.pop()
+        return KERAS_3
 
     def _start(self, job: Job, folder: Path, keras: str) -> ForkedProcess | None:
         parent = self._find_parent(keras, choose_hash_seed(job))

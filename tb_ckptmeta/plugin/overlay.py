@@ -198,9 +198,12 @@ class GraphsOverlay:
                 focus = self._focus(request)
                 if focus is not None:
                     runs = {}
-                for shown in [focus] if focus is not None else self.list_shown(PATIENCE_SECONDS).values():
+                listed = [focus] if focus is not None else list(self.list_shown(PATIENCE_SECONDS).values())
+                for shown in listed:
                     # A user's own run of this very name stays what it is.
                     runs.setdefault(shown.run, _describe(shown))
+                if any(shown.builder is not None for shown in listed):
+                    self._workspace.prepare()
             except Exception:
                 logger.exception("ckptmeta: our runs could not be added to the Graphs dashboard")
                 return response(environ, start_response)

@@ -87,6 +87,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _serve_checkpoints(self, request: Request) -> Response:
         registry = self._workspace.registry
         checkpoints = self._workspace.list_checkpoints(registry.read(patience=0.0))
+        self._workspace.prepare()
         others = json.dumps(
             {
                 "logdirs": [{"name": d.name, "path": d.path} for d in self._workspace.logdirs],
@@ -100,6 +101,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _serve_builders(self, request: Request) -> Response:
         registry = self._workspace.registry
         builders = registry.read(patience=0.0)
+        self._workspace.prepare()
         return respond_json(
             {
                 "state": registry.state,
