@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tb_ckptmeta.core.job import STEPS, Describe, Job, Rebuild, Reference, write_job
+from tb_ckptmeta.core.job import STEPS, Describe, Job, Rebuild, Reference, Spec, write_job
 from tb_ckptmeta.engine.current import describe_installation
 from tb_ckptmeta.engine.process import (
     GRACE_SECONDS,
@@ -39,14 +39,19 @@ from tb_ckptmeta.engine.process import (
     run_worker,
     watch_worker,
 )
+from tb_ckptmeta.engine.recent import Recent
 
 KERAS_3 = "3"
+_MOST_KNOWN = 1000
 _IMPORT_SECONDS = 120.0
 """How long importing TensorFlow may take before a fresh process is tried instead."""
 _BEGIN_SECONDS = 10.0
 """How long a worker may take to begin once TensorFlow has been imported: its process may have been stopped since."""
 _CLOSE_SECONDS = 3.0
 """How long it may take to end when nobody will ask any more; then it is killed, and what it forked ends by itself."""
+
+_Asked = tuple[Spec, str | None, str | None] | None
+"""A SPEC, the builder of it that is run, if any, and what the checkpoint's keys show."""
 
 
 class Workers:
@@ -56,7 +61,7 @@ class Workers:
         # A fork of a process that has used certain frameworks is not safe on macOS; and there is no /proc.
         self._forks = sys.platform == "linux" and hasattr(socket, "send_fds")
         self._parents: dict[tuple[str, str], _Parent] = {}  # by Keras and hash seed
-        self._keras: dict[str, str] = {}  # what a SPEC or builder turned out to need
+        self._keras: Recent[_Asked, str] = Recent(_MOST_KNOWN)  # what turned out to be needed
         self._lock = threading.RLock()
         self._is_closed = False
         # Also when the interpreter ends.
@@ -76,10 +81,8 @@ class Workers:
         Raises:
             CkptMetaError: as `run_worker`.
         """
-        key = repr(getattr(job, "source", getattr(job, "spec", None)))
         for _ in range(3 if self._forks else 0):
-            keras = self._keras.get(key) or self._guess_keras(job)
-            process = self._start(job, folder, keras)
+            process = self._start(job, folder, self._choose_keras(job))
             if process is None:  # the one that was there is gone: another is started
                 continue
             steps = watch_worker(process, job, folder, on_steps, cancelled)
@@ -90,7 +93,8 @@ class Workers:
             try:
                 return finish_worker(job, folder, subject, steps, cancelled)
             except OtherKeras as other:
-                self._keras[key] = other.keras
+                with self._lock:
+                    self._keras[_find_asked(job)] = other.keras
                 _clean(folder)
         return run_worker(job, folder, subject, on_steps=on_steps, cancelled=cancelled)
 
@@ -110,17 +114,20 @@ class Workers:
             self._is_closed = True
             _close(self._parents)
 
-    def _guess_keras(self, job: Job) -> str:
-        """Return which Keras a job that nothing is known of is tried with: its worker says so if it is the other.
+    def _choose_keras(self, job: Job) -> str:
+        """Return which Keras a job is tried with: its worker says so if it needs the other.
 
         Where only the process of the legacy Keras has been prepared, no builder is known that needs another.
         """
-        if isinstance(job, (Describe, Rebuild, Reference)):
-            with self._lock:
-                started = {keras for keras, seed in self._parents if seed == choose_hash_seed(job)}
-            if len(started) == 1:
-                return started.pop()
-        return KERAS_3
+        if isinstance(job, (Rebuild, Reference)) and job.source.keras is not None:
+            return job.source.keras
+        asked = _find_asked(job)
+        if asked is None:
+            return KERAS_3
+        with self._lock:
+            known = self._keras.get(asked)
+            started = {keras for keras, seed in self._parents if seed == choose_hash_seed(job)}
+        return known or (started.pop() if len(started) == 1 else KERAS_3)
 
     def _start(self, job: Job, folder: Path, keras: str) -> ForkedProcess | None:
         parent = self._find_parent(keras, choose_hash_seed(job))
@@ -267,6 +274,16 @@ class ForkedProcess(Process):
         assert self._done is not None
         os.close(self._done)
         self._done = None
+
+
+def _find_asked(job: Job) -> _Asked:
+    """Return what decides which Keras a job needs, beside the code; None of one that needs none of the two."""
+    match job:
+        case Describe():
+            return job.spec, None, None
+        case Rebuild() | Reference():
+            return job.source.spec, job.source.builder, job.source.keras_hint
+    return None
 
 
 def _find_directory() -> str | None:
