@@ -342,6 +342,29 @@ def test_workers_start_with_the_keras_that_the_builder_names(workers: Workers, t
     assert {keras for keras, _ in workers._parents} == {"legacy"}
 
 
+def test_workers_whose_builder_names_a_keras_that_is_missing_say_so_from_their_process(
+    workers: Workers, tmp_path: Path, quick_tensorflow: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "without"
+    folder.mkdir()
+    (folder / "tensorflow.py").write_text(Path(quick_tensorflow["PYTHONPATH"], "tensorflow.py").read_text())
+    (folder / "sitecustomize.py").write_text(
+        "import importlib.machinery as m\nfind = m.PathFinder.find_spec\n"
+        "m.PathFinder.find_spec = lambda name, *rest: None if name == 'tf_keras' else find(name, *rest)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    module = tmp_path / "empty.py"
+    module.write_text("")
+    [spec] = parse_specs([str(module)])
+    (tmp_path / "job").mkdir()
+    source = Source(spec, "nobody's", {}, False, "legacy", None)
+    with pytest.raises(CkptMetaError) as missing:
+        workers.run(Rebuild(source, Limits(60.0, 8 << 30)), tmp_path / "job", "It")
+    assert missing.value.code is Code.KERAS_MISSING
+    [parent] = workers._parents.values()
+    assert parent.is_alive()
+
+
 def test_workers_know_a_builder_whatever_arrays_and_arguments_it_is_asked_with(
     workers: Workers, tmp_path: Path
 ) -> None:
