@@ -57,6 +57,7 @@ class Watch:
         self._folders: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
         self._links: dict[str, str] = {}
+        self._sizes: dict[str, str] = {}
         self._made: set[str] = set()
         self._environment: dict[str, str] = {}
         self._whole_environment: str | None = None
@@ -105,6 +106,7 @@ class Watch:
             self._leave_gone(self._kinds),
             self._whole_environment,
             self._leave_gone(self._links),
+            self._leave_gone(self._sizes),
         )
 
     def is_watching(self) -> bool:
@@ -217,6 +219,12 @@ class Watch:
         if text is not None and text not in self._links:
             with self.look_aside():
                 self._links[text] = digest_link(text)
+
+    def add_size(self, path: Any, size: str) -> None:
+        """Note that user code asks for the size or the time of a path (`core.dependencies.find_size`)."""
+        text = self._place(path)
+        if text is not None:
+            self._sizes.setdefault(text, size)
 
     def _place(self, path: Any) -> str | None:
         """Return the absolute path of what is to be noted, None of what is not, and note what it depends on."""

@@ -158,6 +158,16 @@ _OTHER_ANSWERS = {
         "fd = os.open(HERE, os.O_RDONLY); os.readlink('versions/newest', dir_fd=fd)",
         lambda here: ((here / "versions/newest").unlink(), (here / "versions/newest").symlink_to("2")),
     ),
+    "newest": (
+        "max((HERE / 'words').iterdir(), key=os.path.getmtime)",
+        lambda here: os.utime(here / "words/one.txt", ns=(1, 10**18)),
+    ),
+    "newest_path": (
+        "max((HERE / 'words').iterdir(), key=lambda path: path.stat().st_mtime)",
+        lambda here: os.utime(here / "words/one.txt", ns=(1, 10**18)),
+    ),
+    "size": ("os.path.getsize(HERE / 'words/one.txt')", add("words/one.txt", "longer")),
+    "size_of_a_status": ("os.stat(HERE / 'words/one.txt').st_size", add("words/one.txt", "longer")),
     "access": ("os.access(HERE / 'option', os.R_OK)", add("option")),
     "exists_no_more": ("os.path.exists(HERE / 'table.npy')", lambda here: (here / "table.npy").unlink()),
     "open_missing": ("try: open(HERE / 'option')\nexcept OSError: pass", add("option")),
@@ -406,7 +416,11 @@ def test_module_that_reads_what_tensorflow_has_set_is_not_imported_again(place: 
 
 
 def test_module_is_not_imported_again_for_what_it_does_not_read(place: Place) -> None:
-    place.write("os.path.exists(HERE / 'option'); os.listdir(HERE / 'words'); import words.one")
+    place.write(
+        "os.path.exists(HERE / 'option'); os.listdir(HERE / 'words'); import words.one, shutil, tempfile\n"
+        "path = HERE / 'table.npy'\n"
+        "assert os.path.isfile(path) and path.exists() and path.is_file() and os.path.samefile(path, path)"
+    )
     (place.words / "one.py").write_text("")
     assert place.count() == 1
     (place.words / "__pycache__").mkdir()
