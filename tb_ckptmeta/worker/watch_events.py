@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EVENTS = frozenset(
     [
-        *("open", "os.listdir", "os.scandir", "os.mkdir", "os.link", "os.symlink", "os.chdir"),
+        *("open", "os.listdir", "os.scandir", "os.mkdir", "os.link", "os.rename", "os.symlink", "os.chdir"),
         *("ctypes.dlopen", "sqlite3.connect"),
     ]
 )
@@ -44,6 +44,9 @@ def _note(watch: Watch, event: str, arguments: tuple[Any, ...]) -> None:
         watch.add_made(find_within(what, arguments[2]))
     elif event == "os.link":  # two paths, the folders that they are in
         watch.add_alias(os.path.abspath(find_within(what, arguments[2])), find_within(arguments[1], arguments[3]))
+    elif event == "os.rename":  # as for os.link; what is read at its new place comes from the old one
+        watch.add_made(find_within(arguments[1], arguments[3]))
+        watch.add_file(find_within(what, arguments[2]))
     elif event == "os.symlink":  # where it leads, its own path, a folder that this is in
         watch.add_alias(what, find_within(arguments[1], arguments[2]))
     elif event == "os.chdir":

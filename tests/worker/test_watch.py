@@ -194,6 +194,11 @@ _OTHER_ANSWERS = {
         "import tempfile; made = Path(tempfile.mkdtemp(), 'x'); os.link(HERE / 'words/one.txt', made)",
         change("words/one.txt"),
     ),
+    "renamed_for_a_while": (
+        "import tempfile; made = Path(tempfile.mkdtemp(), 'x')\n"
+        "os.rename(HERE / 'words/one.txt', made); made.read_text(); os.rename(made, HERE / 'words/one.txt')",
+        change("words/one.txt"),
+    ),
     "symlink": (
         "import tempfile; made = Path(tempfile.mkdtemp(), 'x'); made.symlink_to(HERE / 'words/one.txt')",
         change("words/one.txt"),
