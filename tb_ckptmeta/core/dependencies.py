@@ -42,9 +42,9 @@ class Dependencies:
 
     `files`: path -> digest of its content. `folders`: path -> digest of its names, where they were listed. `kinds`:
     path -> FILE, FOLDER, OTHER or MISSING, where that was asked. `links`: path -> digest of where a symbolic link
-    leads, where that was asked. `environment`: variable -> digest of its value, empty where unset.
-    `whole_environment`: what `digest_environment` gives, where all of it was read. `directory`: the working directory
-    that it began in, where that mattered.
+    leads, where that was asked. `sizes`: path -> its size and time, where user code asked for them. `environment`:
+    variable -> digest of its value, empty where unset. `whole_environment`: what `digest_environment` gives, where all
+    of it was read. `directory`: the working directory that it began in, where that mattered.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
@@ -54,6 +54,7 @@ class Dependencies:
     kinds: Mapping[str, str] = field(default_factory=dict)
     whole_environment: str | None = None
     links: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -93,13 +94,24 @@ def digest_file(path: str) -> str:
 
 
 def digest_names(folder: str) -> str:
-    """Return what changes when the names in a folder do, or a file becomes a folder; empty when it is gone."""
+    """Return what changes when a folder's names do, or a file becomes a folder or a link; empty when it is gone."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name + os.sep * entry.is_dir() for entry in entries if entry.name not in _NO_NAMES]
+            names = [
+                f"{entry.name}/{_is_folder(entry):d}{entry.is_symlink():d}"
+                for entry in entries
+                if entry.name not in _NO_NAMES
+            ]
     except OSError:
         return ""
     return digest_text("\0".join(sorted(names)))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def digest_link(path: str) -> str:
@@ -116,6 +128,19 @@ def find_kind(path: str) -> str:
         return name_kind(os.stat(path).st_mode)
     except (OSError, ValueError):
         return MISSING
+
+
+def find_size(path: str) -> str:
+    """Return the size and the time of a path, links followed; empty when it is gone."""
+    try:
+        return describe_size(os.stat(path))
+    except (OSError, ValueError):
+        return ""
+
+
+def describe_size(status: os.stat_result) -> str:
+    """Return what `find_size` does of a path of that status."""
+    return f"{status.st_size} bytes of {status.st_mtime_ns}"
 
 
 def name_kind(mode: int) -> str:

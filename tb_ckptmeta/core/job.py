@@ -108,7 +108,8 @@ class Source:
 class Describe:
     """List the builders that one SPEC registers.
 
-    Result: {"builders": [BuilderDescription…], "problems": [error…], "dependencies": Dependencies}.
+    Result: {"builders": [BuilderDescription…], "problems": [error…], "keras": [which Keras they will be built with, as
+    far as is known without a checkpoint], "dependencies": Dependencies}.
     """
 
     kind: ClassVar[str] = "describe"

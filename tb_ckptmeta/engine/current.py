@@ -27,6 +27,7 @@ from tb_ckptmeta.core.dependencies import (
     digest_names,
     digest_text,
     find_kind,
+    find_size,
 )
 from tb_ckptmeta.engine.checkpoint_file import stamp
 from tb_ckptmeta.engine.process import make_environment
@@ -73,6 +74,8 @@ class Digests:
         if any(find_kind(path) != kind for path, kind in read.kinds.items()):
             return False
         if any(digest_link(path) != digest for path, digest in read.links.items()):
+            return False
+        if any(find_size(path) != size for path, size in read.sizes.items()):
             return False
         if any(self.get_names(path) != digest for path, digest in read.folders.items()):
             return False

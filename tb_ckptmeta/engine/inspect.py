@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tb_ckptmeta.core.checkpoint import KERAS_FORMATS, Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.checkpoint_file import FindSize, find_file_size, stamp
+from tb_ckptmeta.engine.recent import Recent
 from tb_ckptmeta.engine.recognise import INCOMPLETE, UNREADABLE
 from tb_ckptmeta.engine.scan import check_confined
 
@@ -27,6 +27,8 @@ _STATES = {
     Code.CHECKPOINT_CORRUPT: CORRUPT,
 }
 _MOST_KEPT = 256
+_MOST_STATES = 1 << 15
+"""Whose state is forgotten is shown as listed, and may be inspected again."""
 
 Stamps = tuple[tuple[int, int], ...] | str
 
@@ -35,8 +37,8 @@ class Inspector:
     """Reads the contents of checkpoints, each once. Safe for threads."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[Stamps, Contents]] = OrderedDict()
-        self._states: dict[str, tuple[Stamps, str | None, str, str]] = {}
+        self._kept: Recent[str, tuple[Stamps, Contents]] = Recent(_MOST_KEPT)
+        self._states: Recent[str, tuple[Stamps, str | None, str, str]] = Recent(_MOST_STATES)
         self._lock = threading.Lock()
 
     def read(self, checkpoint: Checkpoint) -> Contents:
@@ -65,14 +67,12 @@ class Inspector:
             # The others say something about this installation, and nothing about the files.
             if error.code not in (Code.UNSUPPORTED_CHECKPOINT, Code.H5PY_MISSING, Code.WORKER_FAILED):
                 state = _STATES.get(error.code, UNREADABLE)
-                self._states[checkpoint.id] = (stamps, checkpoint.format, state, error.message)
+                with self._lock:
+                    self._states[checkpoint.id] = (stamps, checkpoint.format, state, error.message)
             raise
         with self._lock:
             self._kept[checkpoint.id] = (stamps, contents)
-            self._kept.move_to_end(checkpoint.id)
-            if len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
-        self._states[checkpoint.id] = (stamps, contents.format, COMPLETE, "")
+            self._states[checkpoint.id] = (stamps, contents.format, COMPLETE, "")
         return contents
 
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:

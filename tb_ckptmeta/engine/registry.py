@@ -46,12 +46,14 @@ class RegisteredBuilder:
 class Builders:
     """Every usable builder by name, and what is wrong with the others.
 
-    `complete`: every SPEC has been read; while one is not, no builder can be called missing.
+    `complete`: every SPEC has been read; while one is not, no builder can be called missing. `keras`: which Keras they
+    will be built with, as far as is known without a checkpoint.
     """
 
     by_name: Mapping[str, RegisteredBuilder] = field(default_factory=dict)
     problems: tuple[CkptMetaError, ...] = ()
     complete: bool = True
+    keras: frozenset[str] = frozenset()
 
     def get(self, name: str) -> RegisteredBuilder:
         """Return the builder of that name.
@@ -77,6 +79,7 @@ class _Listing:
     builders: tuple[BuilderDescription, ...] = ()
     problems: tuple[CkptMetaError, ...] = ()
     dependencies: Dependencies = field(default_factory=Dependencies)
+    keras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,8 @@ class Registry:
         """Return the builders as last read, without waiting for anything."""
         listings = dict(self._listings)
         read = [(s, listings[s].builders, listings[s].problems) for s in self._specs if s in listings]
-        return replace(merge_listings(read), complete=len(read) == len(self._specs))
+        keras = frozenset(k for listing in listings.values() for k in listing.keras)
+        return replace(merge_listings(read), complete=len(read) == len(self._specs), keras=keras)
 
     def close(self) -> None:
         """Cancel what is being read; one that is asked for later is read as ever."""
@@ -207,7 +211,7 @@ class Registry:
         if entry is not None:
             read = Dependencies.from_json(entry.facts["dependencies"])
             if self._digests.are_current(read):
-                return _Listing(_describe(entry.facts["builders"]), (), read)
+                return _Listing(_describe(entry.facts["builders"]), (), read, tuple(entry.facts["keras"]))
         # Before it is read: an edit in between makes the listing stale, not the file forgotten.
         before = {spec.path: self._digests.get(spec.path)} if spec.path else {}
         try:
@@ -220,15 +224,14 @@ class Registry:
             # What would mend it may be a file that is not there yet: whatever changes beside it is worth another try.
             beside = {p: self._digests.get(p) for p in _list_beside(spec)}
             watched = replace(last.dependencies, files={**last.dependencies.files, **beside, **before})
-            return _Listing(last.builders, (error,), watched)
+            return _Listing(last.builders, (error,), watched, last.keras)
         read = Dependencies.from_json(value["dependencies"])
         if not value["problems"]:
-            facts = {"dependencies": read.as_json(), "builders": value["builders"]}
+            facts = {"dependencies": read.as_json(), "builders": value["builders"], "keras": value["keras"]}
             self._cache.write(KIND, key, facts)
         read = replace(read, files={**read.files, **before})
-        return _Listing(
-            _describe(value["builders"]), tuple(CkptMetaError.from_json(p) for p in value["problems"]), read
-        )
+        problems = tuple(CkptMetaError.from_json(p) for p in value["problems"])
+        return _Listing(_describe(value["builders"]), problems, read, tuple(value["keras"]))
 
 
 def _describe(builders: Iterable[Mapping[str, Any]]) -> tuple[BuilderDescription, ...]:

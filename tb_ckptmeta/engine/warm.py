@@ -1,8 +1,8 @@
 """Run jobs in workers that are forked from a process that has imported TensorFlow. Runs in the caller's process.
 
 Importing TensorFlow takes seconds, a fork milliseconds. There is one such process for each of the two Keras, started
-when it is first needed, and another for references (`choose_hash_seed`). Where there is none, or it is lost, a job runs
-in a fresh process as it always can.
+when it is first needed or somebody prepares for that, and another for references (`choose_hash_seed`). Where there is
+none, or it is lost, a job runs in a fresh process as it always can.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tb_ckptmeta.core.job import STEPS, Job, write_job
+from tb_ckptmeta.core.job import STEPS, Describe, Job, Rebuild, Reference, Spec, write_job
 from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.current import describe_installation
 from tb_ckptmeta.engine.process import (
@@ -40,14 +40,19 @@ from tb_ckptmeta.engine.process import (
     run_worker,
     watch_worker,
 )
+from tb_ckptmeta.engine.recent import Recent
 
 KERAS_3 = "3"
+_MOST_KNOWN = 1000
 _IMPORT_SECONDS = 120.0
 """How long importing TensorFlow may take before a fresh process is tried instead."""
 _BEGIN_SECONDS = 10.0
 """How long a worker may take to begin once TensorFlow has been imported: its process may have been stopped since."""
 _CLOSE_SECONDS = 3.0
 """How long it may take to end when nobody will ask any more; then it is killed, and what it forked ends by itself."""
+
+_Asked = tuple[Spec, str | None, str | None] | None
+"""A SPEC, the builder of it that is run, if any, and what the checkpoint's keys show."""
 
 
 class Workers:
@@ -57,8 +62,9 @@ class Workers:
         # A fork of a process that has used certain frameworks is not safe on macOS; and there is no /proc.
         self._forks = sys.platform == "linux" and hasattr(socket, "send_fds")
         self._parents: dict[tuple[str, str], _Parent] = {}  # by Keras and hash seed
-        self._keras: dict[str, str] = {}  # what a SPEC or builder turned out to need
-        self._lock = threading.Lock()
+        self._keras: Recent[_Asked, str] = Recent(_MOST_KNOWN)  # what turned out to be needed
+        self._lock = threading.RLock()
+        self._is_closed = False
         # Also when the interpreter ends.
         self._finalizer = weakref.finalize(self, _close, self._parents)
 
@@ -76,10 +82,8 @@ class Workers:
         Raises:
             CkptMetaError: as `run_worker`.
         """
-        key = repr(getattr(job, "source", getattr(job, "spec", None)))
         for _ in range(3 if self._forks else 0):
-            keras = self._keras.get(key, KERAS_3)
-            process = self._start(job, folder, keras)
+            process = self._start(job, folder, self._choose_keras(job))
             if process is None:  # the one that was there is gone: another is started
                 continue
             steps = watch_worker(process, job, folder, on_steps, cancelled)
@@ -90,23 +94,41 @@ class Workers:
             try:
                 return finish_worker(job, folder, subject, steps, cancelled)
             except OtherKeras as other:
-                self._keras[key] = other.keras
+                with self._lock:
+                    self._keras[_find_asked(job)] = other.keras
                 _clean(folder)
         return run_worker(job, folder, subject, on_steps=on_steps, cancelled=cancelled)
 
-    def prepare(self, *, keras: str = KERAS_3, references: bool = False) -> None:
+    def prepare(self, keras: str = KERAS_3, *, references: bool = False) -> None:
         """Start a process that workers will be forked from, before one is asked for; it is not waited for.
 
-        `references`: the one for a check's references.
+        `references`: the one for a check's references. After `close` nothing is prepared any more.
         """
-        if self._forks:
-            with contextlib.suppress(OSError):  # too many processes, say: whoever needs one will hear of it
-                self._find_parent(keras, REFERENCE_SEED if references else HASH_SEED)
+        with self._lock:
+            if self._forks and not self._is_closed:
+                with contextlib.suppress(OSError):  # too many processes, say: whoever needs one will hear of it
+                    self._find_parent(keras, REFERENCE_SEED if references else HASH_SEED)
 
     def close(self) -> None:
-        """End what was started; jobs that run go on to their end."""
+        """End what was started; jobs that run go on to their end, and what is asked later starts others."""
         with self._lock:
+            self._is_closed = True
             _close(self._parents)
+
+    def _choose_keras(self, job: Job) -> str:
+        """Return which Keras a job is tried with: its worker says so if it needs the other.
+
+        Where only the process of the legacy Keras has been prepared, no builder is known that needs another.
+        """
+        if isinstance(job, (Rebuild, Reference)) and job.source.keras is not None:
+            return job.source.keras
+        asked = _find_asked(job)
+        if asked is None:
+            return KERAS_3
+        with self._lock:
+            known = self._keras.get(asked)
+            started = {keras for keras, seed in self._parents if seed == choose_hash_seed(job)}
+        return known or (started.pop() if len(started) == 1 else KERAS_3)
 
     def _start(self, job: Job, folder: Path, keras: str) -> ForkedProcess | None:
         try:
@@ -256,6 +278,16 @@ class ForkedProcess(Process):
         assert self._done is not None
         os.close(self._done)
         self._done = None
+
+
+def _find_asked(job: Job) -> _Asked:
+    """Return what decides which Keras a job needs, beside the code; None of one that needs none of the two."""
+    match job:
+        case Describe():
+            return job.spec, None, None
+        case Rebuild() | Reference():
+            return job.source.spec, job.source.builder, job.source.keras_hint
+    return None
 
 
 def _find_directory() -> str | None:

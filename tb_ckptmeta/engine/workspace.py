@@ -16,6 +16,7 @@ from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits, Spec
 from tb_ckptmeta.core.source import OBJECTS
+from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.cache import Cache, find_cache_folder
 from tb_ckptmeta.engine.choice import Choice, get_paired, make_source, settle_format
 from tb_ckptmeta.engine.current import Digests
@@ -120,6 +121,7 @@ class Workspace:
         self._inspector = Inspector()
         self._scanner = Rescanner(self.logdirs)
         self._pairer = Pairer()
+        self._prepared: frozenset[str] = frozenset()
 
     @functools.cached_property
     def _drawer(self) -> Drawer:
@@ -150,6 +152,15 @@ class Workspace:
         """
         self.registry.close()
         self._workers.close()
+
+    def prepare(self) -> None:
+        """Begin to import TensorFlow for the rebuild that somebody who looks may ask for next; nobody waits for it.
+
+        Once with each Keras that the known builders need: a process that ends since nobody asks stays away until then.
+        """
+        for keras in sorted(self.registry.last().keras - self._prepared):
+            self._prepared |= {keras}
+            call_in_background("ckptmeta-prepare", functools.partial(self._workers.prepare, keras))
 
     def prepare_check(self) -> None:
         """Begin to import TensorFlow for the check of an export that will be asked for."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tensorboard import errors
 from tensorboard.backend import http_util
 from tensorboard.util import tb_logging
 from werkzeug.wrappers import Request, Response
@@ -26,6 +28,7 @@ from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.choice import Choice
+from tb_ckptmeta.engine.recent import Recent
 from tb_ckptmeta.engine.sources import find_shown_source
 from tb_ckptmeta.engine.workspace import Workspace
 from tb_ckptmeta.plugin.access import Access
@@ -43,6 +46,9 @@ _WAIT_SECONDS = 60.0
 PATIENCE_SECONDS = 30.0
 """How long a page waits for a builders' module that is being read; most take the time of TensorFlow's import."""
 _MOST_OPENED = 200
+_MOST_NAMED = 2000
+"""How many graphs a page may still ask for that are no longer listed: newer ones have taken their place."""
+_BULLET = "• "
 
 App = Callable[[Any, Any], Any]
 
@@ -82,8 +88,8 @@ class GraphsOverlay:
         self._workspace = workspace
         self._access = access
         self._lock = threading.Lock()
-        self._opened: dict[str, Shown] = {}
-        self._named: dict[str, Shown] = {}
+        self._opened: Recent[str, Shown] = Recent(_MOST_OPENED)
+        self._named: Recent[str, Shown] = Recent(_MOST_NAMED)
         self._pending: dict[tuple[str, bool], Future[bytes]] = {}
 
     def attach(self, graphs: Any) -> str:
@@ -111,18 +117,14 @@ class GraphsOverlay:
         return ""
 
     def open(self, choice: Choice) -> Shown:
-        """List a graph in the dashboard, for as long as this TensorBoard runs."""
+        """List a graph in the dashboard, for as long as this TensorBoard runs, until many others have been opened."""
         if choice.source is not None:
             shown = _name_source(choice.checkpoint, choice.source.kind)
         else:
             renames = tuple(str(rename) for rename in choice.renames)
             shown = _name(choice.checkpoint, choice.name, choice.arguments, renames)
         with self._lock:
-            self._opened.pop(shown.run, None)
-            self._opened[shown.run] = shown
-            while len(self._opened) > _MOST_OPENED:
-                del self._opened[next(iter(self._opened))]
-            self._named[shown.run] = shown
+            self._opened[shown.run] = self._named[shown.run] = shown
         return shown
 
     def list_shown(self, patience: float) -> dict[str, Shown]:
@@ -145,6 +147,7 @@ class GraphsOverlay:
         ]
         with self._lock:
             found = {s.run: s for s in (*shown, *self._opened.values())}
+            self._named.most = len(found) + _MOST_NAMED
             self._named.update(found)
         return found
 
@@ -155,6 +158,19 @@ class GraphsOverlay:
     def _find(self, run: str | None) -> Shown | None:
         with self._lock:
             return None if run is None else self._named.get(run)
+
+    def _recall(self, run: str, request: Request) -> Shown:
+        """Return the graph of a run that a page knows and we do not: TensorBoard has been started again, say.
+
+        Raises:
+            CkptMetaError: NOT_FOUND.
+        """
+        focus = self._focus(request)
+        found = focus if focus is not None and focus.run == run else self.list_shown(PATIENCE_SECONDS).get(run)
+        if found is None:
+            message = f"{run.removeprefix(_BULLET)} is not listed any more. Reload this page, or open it from the tab."
+            raise CkptMetaError(Code.NOT_FOUND, message)
+        return found
 
     def _focus(self, request: Request) -> Shown | None:
         """Return the one graph that the page was opened for: its address, query included, is the Referer."""
@@ -198,9 +214,12 @@ class GraphsOverlay:
                 focus = self._focus(request)
                 if focus is not None:
                     runs = {}
-                for shown in [focus] if focus is not None else self.list_shown(PATIENCE_SECONDS).values():
+                listed = [focus] if focus is not None else list(self.list_shown(PATIENCE_SECONDS).values())
+                for shown in listed:
                     # A user's own run of this very name stays what it is.
                     runs.setdefault(shown.run, _describe(shown))
+                if any(shown.builder is not None for shown in listed):
+                    self._workspace.prepare()
             except Exception:
                 logger.exception("ckptmeta: our runs could not be added to the Graphs dashboard")
                 return response(environ, start_response)
@@ -211,13 +230,18 @@ class GraphsOverlay:
     def _wrap_graph(self, stock: App) -> App:
         def graph(environ: Any, start_response: Any) -> Any:
             request = Request(environ)
-            shown = self._find(request.args.get("run"))
-            if shown is None or request.args.get("tag") != TAG:
+            run = request.args.get("run", "")
+            shown = self._find(run)
+            if request.args.get("tag") != TAG or not (shown is not None or run.startswith(_BULLET)):
                 return stock(environ, start_response)
+            if shown is None:  # or a user's own, with such a name
+                with contextlib.suppress(errors.NotFoundError):
+                    return stock(environ, start_response)
             from tb_ckptmeta.engine.display import make_error_graph
 
             try:
                 self._access.check(request.headers)
+                shown = self._recall(run, request) if shown is None else shown
                 content = self._make_graph(shown, request.args.get("conceptual") == "true")
             except CkptMetaError as error:
                 if error.code is Code.FORBIDDEN_ORIGIN:
@@ -225,7 +249,7 @@ class GraphsOverlay:
                 # The dashboard shows no text of an error's answer: an error has to be a graph.
                 content = make_error_graph(error)
             except Exception as error:
-                logger.exception("ckptmeta: %s could not be drawn", shown.run)
+                logger.exception("ckptmeta: %s could not be drawn", run)
                 message = f"It could not be drawn: {type(error).__name__}. See TensorBoard's log, and please report it."
                 content = make_error_graph(CkptMetaError(Code.WORKER_FAILED, message))
             # Compressed once, when it was drawn.
@@ -261,7 +285,7 @@ class GraphsOverlay:
         except FutureTimeoutError:
             raise CkptMetaError(
                 Code.BUSY,
-                f"{shown.run.removeprefix('• ')} is still being rebuilt, for more than {_WAIT_SECONDS:g} s now. It "
+                f"{shown.run.removeprefix(_BULLET)} is still being rebuilt, for more than {_WAIT_SECONDS:g} s now. It "
                 "goes on: open this graph again in a while.",
             ) from None
         return content
@@ -282,7 +306,7 @@ class GraphsOverlay:
             contents = self._workspace.read(checkpoint)
             drawing, notes = self._workspace.draw(choice, conceptual=conceptual)
         except CkptMetaError as error:
-            message = f"{shown.run.removeprefix('• ')}: {error.message}"
+            message = f"{shown.run.removeprefix(_BULLET)}: {error.message}"
             raise CkptMetaError(error.code, message, error.details) from error
         made = {"builder": shown.builder} if shown.source is None else {"source": shown.source}
         facts: dict[str, Any] = {
@@ -310,12 +334,12 @@ def _name(
     given = [f"{k}={json.dumps(v)}" for k, v in sorted(arguments.items())] if dict(arguments) != usual else []
     given += [rename.replace("=", "->") for rename in renames]
     shown = f"{builder}({', '.join(given)})" if given or dict(arguments) != usual else builder
-    run = f"• {checkpoint.run} • {checkpoint.name} • {shown}"
+    run = f"{_BULLET}{checkpoint.run} • {checkpoint.name} • {shown}"
     return Shown(checkpoint.id, builder, arguments, run, renames=renames)
 
 
 def _name_source(checkpoint: Checkpoint, kind: str) -> Shown:
-    return Shown(checkpoint.id, None, {}, f"• {checkpoint.run} • {checkpoint.name} • {kind}", kind)
+    return Shown(checkpoint.id, None, {}, f"{_BULLET}{checkpoint.run} • {checkpoint.name} • {kind}", kind)
 
 
 def _describe(shown: Shown) -> dict[str, Any]:

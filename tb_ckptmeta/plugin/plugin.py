@@ -88,6 +88,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         registry = self._workspace.registry
         checkpoints = self._workspace.list_checkpoints(registry.read(patience=0.0))
         report = self._workspace.scan(max_age=60.0)
+        self._workspace.prepare()
         others = json.dumps(
             {
                 "logdirs": [{"name": d.name, "path": d.path} for d in self._workspace.logdirs],
@@ -101,6 +102,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
     def _serve_builders(self, request: Request) -> Response:
         registry = self._workspace.registry
         builders = registry.read(patience=0.0)
+        self._workspace.prepare()
         return respond_json(
             {
                 "state": registry.state,

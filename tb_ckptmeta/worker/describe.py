@@ -8,6 +8,7 @@ from typing import Any
 from tb_ckptmeta.core.arguments import describe_parameters
 from tb_ckptmeta.core.errors import CkptMetaError
 from tb_ckptmeta.core.job import BuilderDescription, Describe
+from tb_ckptmeta.worker.flavour import list_flavours
 from tb_ckptmeta.worker.load import find_dependencies, load_builders
 from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.watch import Watch
@@ -38,5 +39,6 @@ def describe(job: Describe, steps: Steps) -> dict[str, Any]:
                 documentation.partition("\n\n")[0].replace("\n", " "),
             ).as_json()
         )
+    flavours = list_flavours(job.spec, {r.name: r.keras for r in registrations})
     read = find_dependencies(job.spec, watch)
-    return {"builders": builders, "problems": problems, "dependencies": read.as_json()}
+    return {"builders": builders, "problems": problems, "keras": flavours, "dependencies": read.as_json()}

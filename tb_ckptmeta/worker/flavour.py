@@ -66,16 +66,41 @@ def read_flavour(spec: Spec, builder: str | None) -> str | None:
     function reaches by name; of the other builders nothing counts. With no builder, or one that is not
     registered by a plain decorator, the whole top level counts, function bodies apart.
     """
+    tree = _parse(spec)
+    if tree is None:
+        return None
+    declared = _read_environment(tree)
+    return _read_reached(tree, builder) if declared is None else declared
+
+
+def list_flavours(spec: Spec, builders: Mapping[str, str | None]) -> list[str]:
+    """Return each Keras that some of a SPEC's builders will be built with, as far as is known without a checkpoint.
+
+    `builders`: name -> which Keras it says itself.
+    """
+    said = {keras for keras in builders.values() if keras is not None}
+    silent = [name for name, keras in builders.items() if keras is None]
+    tree = _parse(spec) if silent else None
+    if tree is None:
+        return sorted(said | ({KERAS_3} if silent else set()))
+    declared = _read_environment(tree)
+    if declared is not None:
+        return sorted(said | {declared})
+    return sorted(said | {_read_reached(tree, name) or KERAS_3 for name in silent})
+
+
+def _parse(spec: Spec) -> ast.Module | None:
     path = find_file(spec)
     if path is None:
         return None
     try:
-        tree = ast.parse(path.read_bytes(), filename=str(path))
+        return ast.parse(path.read_bytes(), filename=str(path))
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None  # importing it will say what is wrong, and better
-    declared = _read_environment(tree)
-    if declared is not None:
-        return declared
+
+
+def _read_reached(tree: ast.Module, builder: str | None) -> str | None:
+    """Return LEGACY where what a builder reaches shows it."""
     definitions = {
         node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     }

@@ -40,9 +40,9 @@ def serve(connection: socket.socket, keras: str) -> NoReturn:
     A request is JSON, a `Request`, with three file descriptors: the lifeline, what the guardian keeps open until it
     ends, and where its own output goes. It ends when the other side closes.
     """
-    set_environment(keras)
     with contextlib.suppress(Exception):
         # Whatever is wrong with the installation the worker itself says.
+        set_environment(keras)
         importlib.import_module("tensorflow")
         for name in _MODULES:
             importlib.import_module(f"tb_ckptmeta.worker.{name}")

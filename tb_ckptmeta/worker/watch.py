@@ -57,6 +57,7 @@ class Watch:
         self._folders: dict[str, str] = {}
         self._kinds: dict[str, str] = {}
         self._links: dict[str, str] = {}
+        self._sizes: dict[str, str] = {}
         self._made: set[str] = set()
         self._environment: dict[str, str] = {}
         self._whole_environment: str | None = None
@@ -105,6 +106,7 @@ class Watch:
             self._leave_gone(self._kinds),
             self._whole_environment,
             self._leave_gone(self._links),
+            self._leave_gone(self._sizes),
         )
 
     def is_watching(self) -> bool:
@@ -150,8 +152,7 @@ class Watch:
 
     def add_kind(self, path: Any, kind: str | None = None) -> str:
         """Note that it is asked what a path is, and return it. `kind`: where the system has said so."""
-        # What the system takes for paths, and nobody else: a URL, and Python's <frozen …>, asked for its source.
-        if kind is not None and isinstance(path, str) and ("://" in path or (path[:1], path[-1:]) == ("<", ">")):
+        if kind is not None and _is_no_path(path):
             return kind
         text = self._place(path)
         if text is None:
@@ -213,11 +214,17 @@ class Watch:
             self.add_file(text)
 
     def add_link(self, path: Any) -> None:
-        """Note that it is asked where a symbolic link leads."""
-        text = self._place(path)
+        """Note that it is asked where a symbolic link leads, or whether a path is one."""
+        text = None if _is_no_path(path) else self._place(path)
         if text is not None and text not in self._links:
             with self.look_aside():
                 self._links[text] = digest_link(text)
+
+    def add_size(self, path: Any, size: str) -> None:
+        """Note that user code asks for the size or the time of a path (`core.dependencies.find_size`)."""
+        text = self._place(path)
+        if text is not None:
+            self._sizes.setdefault(text, size)
 
     def _place(self, path: Any) -> str | None:
         """Return the absolute path of what is to be noted, None of what is not, and note what it depends on."""
@@ -288,6 +295,11 @@ class Watch:
             return self._getcwd()
         except OSError:  # it has been deleted
             return None
+
+
+def _is_no_path(path: Any) -> bool:
+    """Tell of what only the system takes for a path: a URL, and Python's <frozen …>, asked for its source."""
+    return isinstance(path, str) and ("://" in path or (path[:1], path[-1:]) == ("<", ">"))
 
 
 def _find_caller() -> str:

@@ -5,27 +5,20 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.worker.watch import Watch
 
 
-class EnvironmentWatch(Protocol):
-    """Who is told."""
-
-    def add_variable(self, name: str) -> None: ...
-
-    def add_environment(self) -> None: ...
-
-    def add_own_variable(self, name: str) -> None: ...
-
-
-def watch_environment(watch: EnvironmentWatch) -> None:
+def watch_environment(watch: Watch) -> None:
     """Tell of what is asked of `os.environ` and `os.environb`, from now on."""
     _watch(os.environ, watch)
     if os.supports_bytes_environ:
         _watch(os.environb, watch)
 
 
-def _watch(environ: Any, watch: EnvironmentWatch) -> None:
+def _watch(environ: Any, watch: Watch) -> None:
     kind: Any = type(environ)
 
     listed: collections.deque[Any] = collections.deque()

@@ -7,11 +7,16 @@ import os
 import sys
 import urllib.parse
 from collections.abc import Callable, Set
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+from tb_ckptmeta.worker.within import find_within
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.worker.watch import Watch
 
 _EVENTS = frozenset(
     [
-        *("open", "os.listdir", "os.scandir", "os.mkdir", "os.link", "os.symlink", "os.chdir"),
+        *("open", "os.listdir", "os.scandir", "os.mkdir", "os.link", "os.rename", "os.symlink", "os.chdir"),
         *("ctypes.dlopen", "sqlite3.connect"),
     ]
 )
@@ -19,25 +24,7 @@ _EVENTS = frozenset(
 _FINDERS = ("importlib.", "zipimport", "pkg_resources")
 
 
-class EventWatch(Protocol):
-    """Who is told."""
-
-    def is_watching(self) -> bool: ...
-
-    def add_alias(self, path: Any, alias: Any) -> None: ...
-
-    def add_file(self, path: Any) -> None: ...
-
-    def add_folder(self, path: Any) -> None: ...
-
-    def add_made(self, path: Any) -> None: ...
-
-    def add_move(self, directory: Any) -> None: ...
-
-    def add_open(self, path: Any, flags: int) -> None: ...
-
-
-def make_hook(watch: EventWatch) -> Callable[[str, tuple[Any, ...]], None]:
+def make_hook(watch: Watch) -> Callable[[str, tuple[Any, ...]], None]:
     """Return what hears audit events, which are many: TensorFlow alone asks for `id` by the ten thousand."""
 
     def hear(event: str, arguments: tuple[Any, ...], events: Set[str] = _EVENTS) -> None:
@@ -49,16 +36,19 @@ def make_hook(watch: EventWatch) -> Callable[[str, tuple[Any, ...]], None]:
     return hear
 
 
-def _note(watch: EventWatch, event: str, arguments: tuple[Any, ...]) -> None:
+def _note(watch: Watch, event: str, arguments: tuple[Any, ...]) -> None:
     what = arguments[0]
     if event == "open":  # a path, a mode and flags
         watch.add_open(what, arguments[2])
     elif event == "os.mkdir":  # a path, a mode, a folder that it is in
-        if arguments[2] == -1:
-            watch.add_made(what)
-    elif event in ("os.link", "os.symlink"):  # two paths, the folders that they are in
-        if set(arguments[2:]) == {-1}:
-            watch.add_alias(os.path.abspath(os.fsdecode(what)) if event == "os.link" else what, arguments[1])
+        watch.add_made(find_within(what, arguments[2]))
+    elif event == "os.link":  # two paths, the folders that they are in
+        watch.add_alias(os.path.abspath(find_within(what, arguments[2])), find_within(arguments[1], arguments[3]))
+    elif event == "os.rename":  # as for os.link; what is read at its new place comes from the old one
+        watch.add_made(find_within(arguments[1], arguments[3]))
+        watch.add_file(find_within(what, arguments[2]))
+    elif event == "os.symlink":  # where it leads, its own path, a folder that this is in
+        watch.add_alias(what, find_within(arguments[1], arguments[2]))
     elif event == "os.chdir":
         watch.add_move(what)
     elif event == "ctypes.dlopen":
@@ -72,7 +62,7 @@ def _note(watch: EventWatch, event: str, arguments: tuple[Any, ...]) -> None:
                 watch.add_file(f"{path}{suffix}")
     # Who asks: the frames of an audit hook are on top of those of who causes the event.
     elif not sys._getframe(2).f_globals.get("__name__", "").startswith(_FINDERS):
-        watch.add_folder(what)
+        watch.add_folder(find_within("", what) if isinstance(what, int) else what)
 
 
 def _find_database(name: str) -> str | None:

@@ -10,9 +10,12 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.worker.watch import Watch
 
 _FILE_IO = "tensorflow.python.lib.io.file_io"
 _EAGER = "tensorflow.python.pywrap_tfe"
@@ -38,20 +41,6 @@ _NAMES = (
 )
 # Operations that read a file when they are run -> where its name is among what they are called with.
 _OPERATIONS = {"ReadFile": 3, "InitializeTableFromTextFile": 4, "InitializeTableFromTextFileV2": 4, "MatchingFiles": 3}
-
-
-class FileWatch(Protocol):
-    """Who is told."""
-
-    def add_file(self, path: Any) -> None: ...
-
-    def add_folder(self, path: Any) -> None: ...
-
-    def add_kind(self, path: Any, kind: str | None = None) -> Any: ...
-
-    def add_made(self, path: Any) -> None: ...
-
-    def add_pattern(self, pattern: Any) -> None: ...
 
 
 def find_moved_names() -> list[str]:
@@ -87,7 +76,7 @@ class Libraries:
     libraries of operations, and as HDF5. Not of those that `tf.data` reads in threads of its own.
     """
 
-    def __init__(self, watch: FileWatch) -> None:
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._left = {
             _FILE_IO: _watch_file_io,
@@ -105,10 +94,10 @@ class Libraries:
                 del self._left[name]
 
 
-def _watch_file_io(file_io: Any, watch: FileWatch) -> None:
+def _watch_file_io(file_io: Any, watch: Watch) -> None:
     _tell_creation(file_io._pywrap_file_io.BufferedInputStream, watch.add_file)
     _tell_creation(file_io._pywrap_file_io.WritableFile, watch.add_made)
-    told = {
+    told: dict[str, Callable[[Any], object]] = {
         "CopyFile": watch.add_file,
         "RenameFile": watch.add_file,
         "CreateDir": watch.add_made,
@@ -122,7 +111,7 @@ def _watch_file_io(file_io: Any, watch: FileWatch) -> None:
     file_io._pywrap_file_io = _Telling(file_io._pywrap_file_io, told)
 
 
-def _watch_checkpoints(reader: Any, watch: FileWatch) -> None:
+def _watch_checkpoints(reader: Any, watch: Watch) -> None:
     def tell(prefix: Any) -> None:
         """A checkpoint is told by its index, where it has one: values change with it."""
         for path in (os.fsdecode(prefix), f"{os.fsdecode(prefix)}.index"):
@@ -131,11 +120,11 @@ def _watch_checkpoints(reader: Any, watch: FileWatch) -> None:
     _tell_creation(reader.CheckpointReader, tell)
 
 
-def _watch_op_libraries(library: Any, watch: FileWatch) -> None:
+def _watch_op_libraries(library: Any, watch: Watch) -> None:
     library.py_tf = _Telling(library.py_tf, {"TF_LoadLibrary": watch.add_file})
 
 
-def _watch_hdf5(hdf5: Any, watch: FileWatch) -> None:
+def _watch_hdf5(hdf5: Any, watch: Watch) -> None:
     def tell(name: Any) -> None:
         if not os.fsdecode(name).startswith("<"):  # an object of Python, which h5py calls by what it shows of itself
             watch.add_file(name)
@@ -178,7 +167,7 @@ def _tell_creation(kind: Any, tell: Callable[[Any], object]) -> None:
     kind.__init__ = call
 
 
-def _watch_operations(eager: Any, watch: FileWatch) -> None:
+def _watch_operations(eager: Any, watch: Watch) -> None:
     execute = eager.TFE_Py_FastPathExecute
 
     def tell(*arguments: Any) -> Any:

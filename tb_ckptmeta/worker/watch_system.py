@@ -7,31 +7,24 @@ import functools
 import os
 import pathlib
 import stat
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from tb_ckptmeta.core.dependencies import FOLDER, MISSING, name_kind
+from tb_ckptmeta.core.dependencies import MISSING, describe_size, name_kind
+from tb_ckptmeta.worker.within import find_within
+
+if TYPE_CHECKING:
+    from tb_ckptmeta.worker.watch import Watch
 
 _KEPT = ("getcwd", "readlink", "stat")
-_readlink = os.readlink
-
-
-class SystemWatch(Protocol):
-    """Who is told."""
-
-    def add_directory(self) -> None: ...
-
-    def add_link(self, path: Any) -> None: ...
-
-    def add_open(self, path: Any, flags: int) -> None: ...
-
-    def look_aside(self) -> contextlib.AbstractContextManager[None]: ...
-
-    def add_kind(self, path: Any, kind: str | None = None) -> Any: ...
+# What of Python's own asks on somebody's behalf, and what of it gives more than what a path is.
+_BETWEEN = ("genericpath", "os", "pathlib", "posixpath")
+_SIZES = ("getctime", "getmtime", "getsize", "lstat", "stat")
 
 
 @contextlib.contextmanager
-def watching_system(watch: SystemWatch) -> Iterator[None]:
+def watching_system(watch: Watch) -> Iterator[None]:
     """Tell of `os.stat` and its like, within; all of `os.path` and `pathlib` comes down to them.
 
     Python's own import system has others, and is not heard.
@@ -68,7 +61,7 @@ def watching_system(watch: SystemWatch) -> Iterator[None]:
             setattr(kept, name, function)
 
 
-def _tell_directory(function: Callable[[], Any], watch: SystemWatch) -> Callable[[], Any]:
+def _tell_directory(function: Callable[[], Any], watch: Watch) -> Callable[[], Any]:
     @functools.wraps(function)
     def tell() -> Any:
         watch.add_directory()
@@ -77,56 +70,69 @@ def _tell_directory(function: Callable[[], Any], watch: SystemWatch) -> Callable
     return tell
 
 
-def _tell_kind(function: Callable[..., Any], watch: SystemWatch, *, links: bool = False) -> Callable[..., Any]:
+def _tell_kind(function: Callable[..., Any], watch: Watch, *, links: bool = False) -> Callable[..., Any]:
+    """Tell that it is asked what a path is. `links`: and whether it is itself a link, which is then not followed."""
+
     @functools.wraps(function)
     def tell(path: Any, **options: Any) -> Any:
-        if isinstance(path, int) or options.get("dir_fd") is not None:
-            return function(path, **options)
+        place = find_within(path, options.get("dir_fd"))
+        if links or not options.get("follow_symlinks", True):
+            watch.add_link(place)
         try:
             status = function(path, **options)
         except OSError:
-            watch.add_kind(path, MISSING)
+            watch.add_kind(place, MISSING)
             raise
-        if stat.S_ISLNK(status.st_mode):
-            watch.add_kind(path)
-        # To resolve a path, Python looks whether each folder above it is a link.
-        elif not links or name_kind(status.st_mode) != FOLDER:
-            watch.add_kind(path, name_kind(status.st_mode))
+        if not stat.S_ISLNK(status.st_mode):
+            watch.add_kind(place, name_kind(status.st_mode))
+            if _is_size_asked(watch):
+                watch.add_size(place, describe_size(status))
         return status
 
     return tell
 
 
-def _tell_access(function: Callable[..., Any], watch: SystemWatch) -> Callable[..., Any]:
+def _tell_access(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
     @functools.wraps(function)
     def tell(path: Any, mode: int, **options: Any) -> Any:
-        if not isinstance(path, int) and options.get("dir_fd") is None:
-            watch.add_kind(path)
+        place = find_within(path, options.get("dir_fd"))
+        if not options.get("follow_symlinks", True):
+            watch.add_link(place)
+        watch.add_kind(place)
         return function(path, mode, **options)
 
     return tell
 
 
-def _tell_link(function: Callable[..., Any], watch: SystemWatch) -> Callable[..., Any]:
+def _tell_link(function: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
     @functools.wraps(function)
     def tell(path: Any, **options: Any) -> Any:
-        if options.get("dir_fd") is None:
-            watch.add_link(path)
+        watch.add_link(find_within(path, options.get("dir_fd")))
         return function(path, **options)
 
     return tell
 
 
-def _tell_open(function: Callable[..., int], watch: SystemWatch) -> Callable[..., int]:
+def _tell_open(function: Callable[..., int], watch: Watch) -> Callable[..., int]:
     """Tell what a path within an open folder is: the audit event does not say that it is within one."""
 
     @functools.wraps(function)
     def tell(path: Any, flags: int, *mode: Any, dir_fd: int | None = None, **options: Any) -> int:
         if dir_fd is None:
             return function(path, flags, *mode, **options)
-        with contextlib.suppress(OSError, TypeError, ValueError):  # there is no /proc, or no such folder
-            watch.add_open(os.path.join(_readlink(f"/proc/self/fd/{dir_fd}"), os.fsdecode(path)), flags)
+        watch.add_open(find_within(path, dir_fd), flags)
         with watch.look_aside():
             return function(path, flags, *mode, dir_fd=dir_fd, **options)
 
     return tell
+
+
+def _is_size_asked(watch: Watch) -> bool:
+    """Tell whether user code itself asks for a status: which file is the newest, say, not only whether it is there."""
+    frame = sys._getframe(2)
+    name = "stat"
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
+        name = frame.f_code.co_name
+        frame = frame.f_back
+    file = frame.f_code.co_filename
+    return name in _SIZES and os.path.isabs(file) and watch.places.is_own(file)

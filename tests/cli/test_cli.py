@@ -123,6 +123,22 @@ def test_scan_without_builders_lists_checkpoints_without_pairing(quick: Cli, run
     assert [c["pairing"]["claims"] for c in outcome.document["checkpoints"]] == [[], [], []]
 
 
+def test_scan_with_builders_that_are_known_imports_no_tensorflow(
+    cli: Cli, quick_tensorflow: dict[str, str], runs: Path, plain: Path, tmp_path: Path
+) -> None:
+    stub = Path(quick_tensorflow["PYTHONPATH"], "tensorflow.py").read_text()
+    marks = tmp_path / "imports.txt"
+    (tmp_path / "marks").mkdir()
+    marking = f"{stub}\nwith open({str(marks)!r}, 'a') as file: file.write('x')\n"
+    (tmp_path / "marks" / "tensorflow.py").write_text(marking)
+    environment = {"PYTHONPATH": str(tmp_path / "marks"), "TB_CKPTMETA_CACHE": str(tmp_path / "cache")}
+    for _ in range(2):
+        outcome = cli("scan", runs, "--builders", plain, "--json", environment=environment)
+        assert [c["pairing"]["builder"] for c in outcome.document["checkpoints"]] == ["mlp", "mlp", "scoped"]
+        assert outcome.left_alive == []
+        assert marks.read_text() == "x"
+
+
 def test_scan_of_a_contested_checkpoint_has_status_1_and_shows_the_claims(quick: Cli, runs: Path, plain: Path) -> None:
     plain.write_text(PLAIN + "\n@builder('rival', checkpoints='mlp/*-20')\ndef rival(): ...\n")
     outcome = quick("scan", runs, "--builders", plain, "--json")

@@ -181,6 +181,18 @@ def test_inspector_of_more_checkpoints_than_it_keeps_forgets_the_oldest(
     assert inspector.apply(replace(checkpoint, id="1")).state == "complete"
 
 
+def test_inspector_of_more_checkpoints_than_it_knows_the_state_of_lists_the_oldest_as_before(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tb_ckptmeta.engine.inspect._MOST_STATES", 2)
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    cut(checkpoint.prefix + ".index", 100)
+    for number in (1, 2, 3):
+        code_of(inspector, replace(checkpoint, id=str(number)))
+    states = {number: inspector.apply(replace(checkpoint, id=str(number))).state for number in (1, 2, 3)}
+    assert states == {1: "listed", 2: "corrupt", 3: "corrupt"}
+
+
 # --- which Keras
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.job import ENDING, Describe, Limits
+from tb_ckptmeta.core.job import ENDING, Describe, Limits, Rebuild, Source
 from tb_ckptmeta.engine import warm
 from tb_ckptmeta.engine.process import GUARDIAN_OUTPUT, run_worker
 from tb_ckptmeta.engine.specs import parse_specs
@@ -52,10 +52,10 @@ def workers(
 @pytest.fixture
 def run(workers: Workers, tmp_path: Path) -> Callable[..., Any]:
     """Describe a builders' module, given as text, by a forked worker."""
-    module = tmp_path / "tells.py"
     count = iter(range(100))
 
-    def describe(code: str = _TELLS_ANCESTOR, seconds: float = 60.0, **options: Any) -> Any:
+    def describe(code: str = _TELLS_ANCESTOR, seconds: float = 60.0, file: str = "tells.py", **options: Any) -> Any:
+        module = tmp_path / file
         module.write_text(code, encoding="utf-8")
         folder = tmp_path / f"job-{next(count)}"
         folder.mkdir()
@@ -316,6 +316,68 @@ def test_workers_never_fork_a_process_with_threads_of_tensorflow(
         time.sleep(0.01)
     (folder / "grow").unlink()
     assert ask()[0] != first
+
+
+def test_workers_remember_which_keras_few_jobs_needed(
+    run: Callable[..., Any], workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tf_keras")
+    workers._keras.most = 2
+    legacy = f"import os\nos.environ['TF_USE_LEGACY_KERAS'] = '1'\n{_TELLS_ANCESTOR}"
+    for number in range(4):
+        run(legacy, file=f"legacy{number}.py")
+    assert [spec.path for spec, _, _ in workers._keras] == [str(tmp_path / f"legacy{n}.py") for n in (2, 3)]
+
+
+def test_workers_start_with_the_keras_that_the_builder_names(workers: Workers, tmp_path: Path) -> None:
+    pytest.importorskip("tf_keras")
+    module = tmp_path / "empty.py"
+    module.write_text("")
+    [spec] = parse_specs([str(module)])
+    (tmp_path / "job").mkdir()
+    source = Source(spec, "nobody's", {}, False, "legacy", None)
+    with pytest.raises(CkptMetaError):
+        workers.run(Rebuild(source, Limits(60.0, 8 << 30)), tmp_path / "job", "It")
+    assert list(workers._keras.items()) == []
+    assert {keras for keras, _ in workers._parents} == {"legacy"}
+
+
+def test_workers_whose_builder_names_a_keras_that_is_missing_say_so_from_their_process(
+    workers: Workers, tmp_path: Path, quick_tensorflow: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "without"
+    folder.mkdir()
+    (folder / "tensorflow.py").write_text(Path(quick_tensorflow["PYTHONPATH"], "tensorflow.py").read_text())
+    (folder / "sitecustomize.py").write_text(
+        "import importlib.machinery as m\nfind = m.PathFinder.find_spec\n"
+        "m.PathFinder.find_spec = lambda name, *rest: None if name == 'tf_keras' else find(name, *rest)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    module = tmp_path / "empty.py"
+    module.write_text("")
+    [spec] = parse_specs([str(module)])
+    (tmp_path / "job").mkdir()
+    source = Source(spec, "nobody's", {}, False, "legacy", None)
+    with pytest.raises(CkptMetaError) as missing:
+        workers.run(Rebuild(source, Limits(60.0, 8 << 30)), tmp_path / "job", "It")
+    assert missing.value.code is Code.KERAS_MISSING
+    [parent] = workers._parents.values()
+    assert parent.is_alive()
+
+
+def test_workers_know_a_builder_whatever_arrays_and_arguments_it_is_asked_with(
+    workers: Workers, tmp_path: Path
+) -> None:
+    pytest.importorskip("tf_keras")
+    module = tmp_path / "empty.py"
+    module.write_text("import os\nos.environ['TF_USE_LEGACY_KERAS'] = '1'\n")
+    [spec] = parse_specs([str(module)])
+    for number in range(3):
+        (tmp_path / f"job-{number}").mkdir()
+        source = Source(spec, "nobody's", {"units": number}, False, None, None, (f"layers/{number}/kernel",))
+        with pytest.raises(CkptMetaError):
+            workers.run(Rebuild(source, Limits(60.0, 8 << 30)), tmp_path / f"job-{number}", "It")
+    assert len(workers._keras) == 1
 
 
 def test_workers_tell_how_a_forked_worker_ended(run: Callable[..., Any]) -> None:

@@ -55,6 +55,9 @@ class Place:
         (self.here / "versions" / "1").mkdir(parents=True)
         (self.here / "versions" / "2").mkdir()
         (self.here / "latest").symlink_to("versions/1")
+        (self.here / "dangling").symlink_to("nowhere")
+        (self.here / "versions" / "newest").symlink_to("1")
+        (self.here / "versions" / "loop").symlink_to("loop")
 
     def write(self, text: str) -> None:
         (self.here / "watched.py").write_text(_MODULE.format(text=text))
@@ -102,6 +105,11 @@ def lead_elsewhere(here: Path) -> None:
     (here / "latest").symlink_to("versions/2")
 
 
+def become_link(here: Path) -> None:
+    (here / "table.npy").rename(here.parent / "table.npy")
+    (here / "table.npy").symlink_to("../table.npy")
+
+
 def become_folder(here: Path) -> None:
     (here / "words" / "one.txt").unlink()
     (here / "words" / "one.txt").mkdir()
@@ -120,6 +128,46 @@ _OTHER_ANSWERS = {
     "exists": ("os.path.exists(HERE / 'option')", add("option")),
     "isdir": ("os.path.isdir(HERE / 'option')", lambda here: (here / "option").mkdir()),
     "lexists": ("os.path.lexists(HERE / 'option')", add("option")),
+    "lexists_of_a_folder_no_more": ("os.path.lexists(HERE / 'versions/2')", lambda here: (here / "versions/2").rmdir()),
+    "lexists_of_a_link_to_nothing": ("os.path.lexists(HERE / 'dangling')", lambda here: (here / "dangling").unlink()),
+    "islink": ("os.path.islink(HERE / 'table.npy')", become_link),
+    "is_symlink": ("(HERE / 'table.npy').is_symlink()", become_link),
+    "scandir_links": ("[e.is_symlink() for e in os.scandir(HERE)]", become_link),
+    "scandir_beside_a_link_to_itself": (
+        "os.listdir(HERE / 'versions')",
+        add("versions/two.txt"),
+    ),
+    "listdir_of_an_open_folder": ("os.listdir(os.open(HERE, os.O_RDONLY))", add("option")),
+    "stat_within_a_folder": (
+        "fd = os.open(HERE, os.O_RDONLY)\ntry: os.stat('words/two.txt', dir_fd=fd)\nexcept OSError: pass",
+        add("words/two.txt"),
+    ),
+    "stat_of_a_link_within_a_folder": (
+        "fd = os.open(HERE, os.O_RDONLY); os.stat('words/one.txt', dir_fd=fd, follow_symlinks=False)",
+        lambda here: ((here / "words/one.txt").unlink(), (here / "words/one.txt").symlink_to(here / "table.npy")),
+    ),
+    "access_within_a_folder": (
+        "fd = os.open(HERE, os.O_RDONLY); os.access('words/two.txt', os.R_OK, dir_fd=fd)",
+        add("words/two.txt"),
+    ),
+    "access_of_a_link_to_nothing": (
+        "os.access(HERE / 'dangling', os.F_OK, follow_symlinks=False)",
+        lambda here: (here / "dangling").unlink(),
+    ),
+    "readlink_within_a_folder": (
+        "fd = os.open(HERE, os.O_RDONLY); os.readlink('versions/newest', dir_fd=fd)",
+        lambda here: ((here / "versions/newest").unlink(), (here / "versions/newest").symlink_to("2")),
+    ),
+    "newest": (
+        "max((HERE / 'words').iterdir(), key=os.path.getmtime)",
+        lambda here: os.utime(here / "words/one.txt", ns=(1, 10**18)),
+    ),
+    "newest_path": (
+        "max((HERE / 'words').iterdir(), key=lambda path: path.stat().st_mtime)",
+        lambda here: os.utime(here / "words/one.txt", ns=(1, 10**18)),
+    ),
+    "size": ("os.path.getsize(HERE / 'words/one.txt')", add("words/one.txt", "longer")),
+    "size_of_a_status": ("os.stat(HERE / 'words/one.txt').st_size", add("words/one.txt", "longer")),
     "access": ("os.access(HERE / 'option', os.R_OK)", add("option")),
     "exists_no_more": ("os.path.exists(HERE / 'table.npy')", lambda here: (here / "table.npy").unlink()),
     "open_missing": ("try: open(HERE / 'option')\nexcept OSError: pass", add("option")),
@@ -144,6 +192,11 @@ _OTHER_ANSWERS = {
     ),
     "hard_link": (
         "import tempfile; made = Path(tempfile.mkdtemp(), 'x'); os.link(HERE / 'words/one.txt', made)",
+        change("words/one.txt"),
+    ),
+    "renamed_for_a_while": (
+        "import tempfile; made = Path(tempfile.mkdtemp(), 'x')\n"
+        "os.rename(HERE / 'words/one.txt', made); made.read_text(); os.rename(made, HERE / 'words/one.txt')",
         change("words/one.txt"),
     ),
     "symlink": (
@@ -219,6 +272,14 @@ with tempfile.NamedTemporaryFile("w+", dir=HERE) as file:
     "nameless": "import tempfile\nwith tempfile.TemporaryFile(dir=HERE.parent) as file: file.write(b'x')",
     "renamed": "(HERE / 'part').write_text('x'); os.replace(HERE / 'part', HERE / 'whole')",
     "relative": "open(os.path.relpath(HERE.parent / 'made', os.getcwd()), 'w').close()",
+    "within": """
+fd = os.open(HERE, os.O_RDONLY)
+os.mkdir("made", dir_fd=fd)
+os.symlink("words", "made/link", dir_fd=fd)
+assert os.readlink("made/link", dir_fd=fd) == "words" and os.path.islink(HERE / "made/link")
+os.unlink("made/link", dir_fd=fd)
+os.rmdir("made", dir_fd=fd)
+""",
     "tree": """
 import shutil
 shutil.copytree(HERE / "words", HERE / "copies" / "words")
@@ -360,7 +421,11 @@ def test_module_that_reads_what_tensorflow_has_set_is_not_imported_again(place: 
 
 
 def test_module_is_not_imported_again_for_what_it_does_not_read(place: Place) -> None:
-    place.write("os.path.exists(HERE / 'option'); os.listdir(HERE / 'words'); import words.one")
+    place.write(
+        "os.path.exists(HERE / 'option'); os.listdir(HERE / 'words'); import words.one, shutil, tempfile\n"
+        "path = HERE / 'table.npy'\n"
+        "assert os.path.isfile(path) and path.exists() and path.is_file() and os.path.samefile(path, path)"
+    )
     (place.words / "one.py").write_text("")
     assert place.count() == 1
     (place.words / "__pycache__").mkdir()
@@ -373,7 +438,10 @@ def test_module_is_not_imported_again_for_what_it_does_not_read(place: Place) ->
 def test_module_that_looks_for_the_source_of_python_itself_may_be_listed_elsewhere(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place.write("import inspect, os.path; inspect.getsourcefile(os.path.exists); os.path.exists('http://localhost/x')")
+    place.write(
+        "import inspect, os.path; inspect.getsourcefile(os.path.exists)\n"
+        "for asks in (os.path.exists, os.path.lexists): asks('http://localhost/x'), asks('<frozen os>')"
+    )
     assert place.count() == 1
     monkeypatch.chdir(place.words)
     assert place.count() == 1
