@@ -10,7 +10,8 @@ import tb_ckptmeta
 from tb_ckptmeta.cli.batch_arguments import BATCH, add_batch_arguments, split_beam
 from tb_ckptmeta.core.formats import FORMATS
 from tb_ckptmeta.core.source import TITLES
-from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS, default_memory
+from tb_ckptmeta.engine.machine import default_memory
+from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS
 
 DESCRIPTIONS = {
     "scan": "List the checkpoints of a logdir, and the builder that each is paired with.",
@@ -146,7 +147,7 @@ def _add_builders(parser: argparse.ArgumentParser) -> None:
         metavar="GIB",
         type=_positive,
         default=default_memory() / 2**30,
-        help="how much memory one worker may take; default half of the machine's",
+        help="how much memory one worker may take; default half of the machine's, or of its control group's",
     )
 
 

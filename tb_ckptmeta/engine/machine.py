@@ -30,17 +30,29 @@ def find_memory(root: Path = Path("/")) -> int:
     return max(0, min([_find_machine_memory(root), *_find_group_memory(root)]))
 
 
+def default_memory(root: Path = Path("/")) -> int:
+    """Return how many bytes a worker may take where nobody says so: half of all that this process may.
+
+    Of a machine's memory a container may take a part: at that limit the kernel kills, and nobody is told why.
+    """
+    limits = (limit for _, limit, _, _ in _find_limits(root))
+    return min([_find_all_memory(), *limits]) // 2
+
+
+def _find_all_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # a platform that does not tell
+        return 8 << 30
+
+
 def _find_machine_memory(root: Path) -> int:
     try:
         lines = (root / "proc/meminfo").read_text(encoding="ascii").splitlines()
         rows = dict(line.split(":", 1) for line in lines)
         return int(rows["MemAvailable"].split()[0]) << 10
     except (OSError, KeyError, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # a platform that does not tell
-        return 8 << 30
+        return _find_all_memory()
 
 
 def _find_quotas(root: Path) -> Iterator[float]:
@@ -57,15 +69,24 @@ def _find_quotas(root: Path) -> Iterator[float]:
 
 def _find_group_memory(root: Path) -> Iterator[int]:
     """Yield how many bytes are left to each group that has a limit."""
+    for group, limit, usage, reclaimable in _find_limits(root):
+        yield _subtract(group, limit, usage, reclaimable)
+
+
+def _find_limits(root: Path) -> Iterator[tuple[Path, int, str, str]]:
+    """Yield each group that has a limit, that limit in bytes, and the names under which it tells what of it is in use.
+
+    The second of them is the line of `memory.stat` for what the kernel gives up when it has to.
+    """
     for group in _find_groups(root, None):
         for name in _V2_MEMORY:
             limit = _read(group / name)  # or "max"
             if limit.isdecimal():
-                yield _subtract(group, int(limit), "memory.current", "inactive_file")
+                yield group, int(limit), "memory.current", "inactive_file"
     for group in _find_groups(root, "memory"):
         limit = _read(group / "memory.limit_in_bytes")
         if limit.isdecimal() and int(limit) < _V1_UNLIMITED:
-            yield _subtract(group, int(limit), "memory.usage_in_bytes", "total_inactive_file")
+            yield group, int(limit), "memory.usage_in_bytes", "total_inactive_file"
 
 
 def _subtract(group: Path, limit: int, usage: str, reclaimable: str) -> int:

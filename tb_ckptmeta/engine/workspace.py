@@ -22,6 +22,7 @@ from tb_ckptmeta.engine.choice import Choice, get_paired, make_source, settle_fo
 from tb_ckptmeta.engine.current import Digests
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.listing import Logdir, ScanReport
+from tb_ckptmeta.engine.machine import default_memory
 from tb_ckptmeta.engine.pair import Pairer, pair
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
@@ -53,14 +54,6 @@ DEFAULT_SECONDS = 600.0
 
 DEFAULT_WORKERS = 2
 """How many may run at a time."""
-
-
-def default_memory() -> int:
-    """Return how much memory a worker may take: half of the machine's, in bytes."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (ValueError, OSError):  # a platform that does not tell
-        return 8 << 30
 
 
 def open_workspace(

@@ -14,9 +14,10 @@ from tensorboard.util import tb_logging
 from tb_ckptmeta.core.errors import CkptMetaError
 from tb_ckptmeta.core.job import Limits, Spec
 from tb_ckptmeta.engine.listing import Logdir
+from tb_ckptmeta.engine.machine import default_memory
 from tb_ckptmeta.engine.remote import as_path, is_remote
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
-from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS, Workspace, default_memory
+from tb_ckptmeta.engine.workspace import DEFAULT_SECONDS, Workspace
 from tb_ckptmeta.plugin.access import Access
 from tb_ckptmeta.plugin.overlay import PATIENCE_SECONDS, GraphsOverlay
 from tb_ckptmeta.plugin.plugin import CkptMetaPlugin
@@ -60,7 +61,8 @@ class CkptMetaLoader(base_plugin.TBLoader):  # type: ignore[misc]
             metavar="GIB",
             type=float,
             default=round(default_memory() / 2**30, 1),
-            help="How much memory one rebuild may take, in GiB. (default: half of the machine's)",
+            help="How much memory one rebuild may take, in GiB. "
+            "(default: half of the machine's, or of its control group's)",
         )
 
     def fix_flags(self, flags: argparse.Namespace) -> None:

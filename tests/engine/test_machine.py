@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tb_ckptmeta.engine.batch_pool import choose_workers
-from tb_ckptmeta.engine.machine import count_cores, find_memory
+from tb_ckptmeta.engine.machine import count_cores, default_memory, find_memory
 
 GIB = 1 << 30
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -65,6 +65,7 @@ def test_limits_of_version_2_hold_and_so_do_those_of_the_groups_above(tmp_path: 
         },
     )
     assert (count_cores(root), find_memory(root)) == (3, GIB)
+    assert default_memory(root) == min(6 * GIB, default_memory(tmp_path / "none") * 2) // 2
     # What the kernel gives up by itself is to be had.
     (root / "sys/fs/cgroup/batch/job/memory.stat").write_text(f"anon 7\ninactive_file {4 * GIB}\n", encoding="ascii")
     assert find_memory(root) == 5 * GIB
@@ -96,6 +97,7 @@ def test_limits_of_version_1_hold(tmp_path: Path, mounted: str) -> None:
         },
     )
     assert (count_cores(root), find_memory(root), choose_workers(root=root)) == (2, 2 * GIB, 2)
+    assert default_memory(root) == min(4 * GIB, default_memory(tmp_path / "none") * 2) // 2
 
 
 def test_group_below_the_one_that_is_mounted_is_found(tmp_path: Path) -> None:
