@@ -91,7 +91,7 @@ def _carry_out(
     beam = None if options.beam is None else _Beam(options.beam, results)
     left_before = [find_parts(results.path), *([] if beam is None else [beam.parts])]
     if options.overwrite:  # not before it is known that there is something to do, and that it can be done
-        begin_anew(results, left_before)
+        begin_anew(results, left_before, task)
     else:
         for parts in left_before:
             take_over(results, parts, items, task)

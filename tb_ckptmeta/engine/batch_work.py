@@ -18,11 +18,15 @@ from tb_ckptmeta.core.verdict import ERROR, MATCH, PARTIAL, Verdict
 from tb_ckptmeta.engine.batch_claims import Claims, Files, Identity
 from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import Item, Task
+from tb_ckptmeta.engine.batch_withdraw import Earlier, settle_earlier
 from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.folders import is_within
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.verify import make_error_verdict
 from tb_ckptmeta.engine.workspace import Delivered, Workspace
+
+REFUSED = (Code.NOT_MATCHING, Code.CHECK_FAILED)
+"""They say no, and would say so again."""
 
 Line = dict[str, Any]
 """What is known of one checkpoint, as JSON; `sources` is what user code read for it, a `Dependencies`."""
@@ -68,6 +72,10 @@ def carry_out(
         error = CkptMetaError(Code.WORKER_FAILED, f"It failed with {type(raised).__name__}: {raised}.")
     if error is not None and error.code is Code.CANCELLED:
         raise error
+    earlier = Earlier()
+    if task.folder is not None and error is not None:
+        earlier = settle_earlier(task, item, refused=error.code in REFUSED)
+        error = earlier.tell(error)
     if error is not None and verdict.status == ERROR:
         verdict = make_error_verdict(checkpoint.id, verdict.builder, verdict.arguments, error)
     known = {
@@ -91,6 +99,7 @@ def carry_out(
         "verdict": verdict.as_json(),
         "check": None if exported is None else exported.check.as_json(),
         "error": None if error is None else error.as_json(),
+        "earlier": earlier.state,
     }
 
 
@@ -140,7 +149,7 @@ def _export(
         allow_partial=task.allow_partial,
         check=task.check,
         may_replace=may_replace,
-        on_landing=lambda output, files: landed.update(claims.add(files)),
+        on_landing=lambda output, files: landed.update(claims.add(files, item.checkpoint.prefix)),
         on_steps=on_steps,
         cancelled=cancelled,
     )
