@@ -74,8 +74,10 @@ def _carry_out(
     for problem in builders.problems:
         print_error(problem.message, problem.details)
     checkpoints = workspace.list_checkpoints(builders)
-    for text in workspace.scan(max_age=60.0).problems:
+    report = workspace.scan(max_age=60.0)
+    for text in (*report.problems, *report.notes):
         print_error(text)
+    unseen = [CkptMetaError(Code.CHECKPOINT_UNREADABLE, text) for text in report.problems]
     if options.builder is not None:
         builders.get(options.builder)
         # What another SPEC would have claimed does not matter.
@@ -122,7 +124,7 @@ def _carry_out(
         [o for o in outcomes if o.prefix in unconfirmed],
         len(items) - len(left) - len(unconfirmed),
         len(items) - len(outcomes),
-        builders.problems,
+        (*builders.problems, *unseen),
     )
     if options.json:
         print_json(summary.as_json())

@@ -26,7 +26,7 @@ class Summary:
 
     `unconfirmed`: outcomes from before of which nobody can tell whether they still hold, and which are not counted.
     `earlier`: how many of `outcomes` were there already; `lost`: how many are missing. `problems`: why builders could
-    not be read.
+    not be read, or something not be looked at.
     """
 
     path: Path

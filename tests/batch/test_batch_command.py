@@ -141,6 +141,24 @@ def test_batch_that_is_told_to_end_leaves_nothing_and_says_so(
     assert leaves_nothing.wait_until_alone() == {}
 
 
+def test_what_could_not_be_looked_at_is_a_problem_and_what_was_left_alone_is_none(
+    cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
+) -> None:
+    runs, output = make_runs("runs", mlp=[10]), tmp_path / "verdicts.jsonl"
+    (runs / "away").symlink_to(make_runs("elsewhere", mlp=[20]))
+    arguments = ("batch", "verify", runs, "--output", output, "--builders", builders, "--json")
+    outcome = cli(*arguments)
+    assert (outcome.status, outcome.document["problems"]) == (0, [])
+    assert "leads out" in outcome.stderr
+    (runs / "broken").mkdir()
+    (runs / "broken" / "ckptmeta.json").write_text("{", encoding="utf-8")
+    outcome = cli(*arguments)
+    assert (outcome.status, outcome.document["statuses"]["match"]) == (3, 1)
+    (problem,) = outcome.document["problems"]
+    assert problem["code"] == "checkpoint_unreadable"
+    assert f"The record {runs / 'broken' / 'ckptmeta.json'} is no JSON" in problem["message"]
+
+
 # --- what is wrong with the command line
 
 
