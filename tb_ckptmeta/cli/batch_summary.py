@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tb_ckptmeta.cli.output import clean, print_table
 from tb_ckptmeta.cli.verify import PAIRING_CODES
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.verdict import ERROR, MATCH, MISMATCH, PARTIAL
+from tb_ckptmeta.engine.batch_others import Others
 from tb_ckptmeta.engine.batch_results import Outcome
 
 _STATUSES = (MATCH, PARTIAL, MISMATCH, ERROR)
@@ -26,7 +27,8 @@ class Summary:
 
     `unconfirmed`: outcomes from before of which nobody can tell whether they still hold, and which are not counted.
     `earlier`: how many of `outcomes` were there already; `lost`: how many are missing. `problems`: why builders could
-    not be read, or something not be looked at.
+    not be read, or something not be looked at. `others`: lines that
+    are of none of these checkpoints.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class Summary:
     earlier: int
     lost: int
     problems: Sequence[CkptMetaError]
+    others: Others = field(default_factory=Others)
 
     @property
     def failures(self) -> list[Outcome]:
@@ -71,6 +74,12 @@ class Summary:
             "failures": [_as_row(o) for o in self.failures],
             "unconfirmed": [_as_row(o) for o in self.unconfirmed],
             "problems": [p.as_json() for p in self.problems],
+            "others": {
+                "dropped": self.others.dropped,
+                "gone": [_as_row(o) for o in self.others.gone],
+                "unasked": [_as_row(o) for o in self.others.unasked],
+                "standing": sorted(self.others.standing),
+            },
         }
 
 
@@ -97,6 +106,29 @@ def print_summary(summary: Summary) -> None:
         what = "1 more line from before stays" if count == 1 else f"{count} more lines from before stay"
         print(clean(f"{what} unconfirmed: the builder is not there now ({names})."))
         _print_outcomes(summary.unconfirmed)
+    _print_others(summary.others)
+
+
+def _print_others(others: Others) -> None:
+    """Say which lines are of other checkpoints, or were; named are those that are gone, for nobody asked for that."""
+    for outcomes, what in ((others.gone, "gone from the logdirs"), (others.unasked, "not asked for")):
+        if not outcomes:
+            continue
+        one, standing = len(outcomes) == 1, sum(o.output in others.standing for o in outcomes)
+        lines = f"{len(outcomes)} more line{'' if one else 's'}"
+        are = (
+            ("was dropped, which was" if one else "were dropped, which were")
+            if others.dropped
+            else "is"
+            if one
+            else "are"
+        )
+        text = f"{lines} {are} of {'a checkpoint' if one else 'checkpoints'} {what}"
+        if standing:
+            text += ", and its export stands" if one else f", and {standing} of their exports stand"
+        print(f"{text}{':' if outcomes is others.gone else '.'}")
+        if outcomes is others.gone:
+            _print_outcomes(outcomes)
 
 
 def _make_row(name: str, count: Counter[str]) -> list[str]:

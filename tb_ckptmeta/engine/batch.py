@@ -174,10 +174,10 @@ def _is_standing(outcome: Outcome, item: Item, task: Task) -> bool:
     if task.folder is None:
         return True
     if outcome.code is not None:  # what stands at its place may have gone since, or be to be taken away
-        return outcome.earlier != STANDING and (item.output is None or not _exists(task.folder, item.output))
+        return outcome.earlier != STANDING and (item.output is None or not stands(task.folder, item.output))
     if outcome.files is not None:
         return are_standing(task.folder, outcome.files)
-    return outcome.output is not None and _exists(task.folder, outcome.output)
+    return outcome.output is not None and stands(task.folder, outcome.output)
 
 
 def _claim(results: Results, prefixes: Iterable[str], folder: str) -> None:
@@ -189,7 +189,7 @@ def _claim_told(folder: str, outcomes: Iterable[Outcome]) -> None:
     Claims(folder).add_told((o.prefix, o.files) for o in outcomes if o.files is not None)
 
 
-def _exists(folder: str, output: str) -> bool:
+def stands(folder: str, output: str) -> bool:
     """Tell whether an export, or the checkpoint of one, stands there."""
     path = os.path.join(folder, output)
     return any(os.path.lexists(p) for p in (path, f"{path}.index", f"{path.removesuffix('.meta')}.index"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,41 @@ def test_what_could_not_be_looked_at_is_a_problem_and_what_was_left_alone_is_non
     (problem,) = outcome.document["problems"]
     assert problem["code"] == "checkpoint_unreadable"
     assert f"The record {runs / 'broken' / 'ckptmeta.json'} is no JSON" in problem["message"]
+
+
+def test_lines_of_checkpoints_that_are_gone_or_not_asked_for_are_said_and_stay(
+    cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
+) -> None:
+    runs, out = make_runs("runs", mlp=[10, 20], wide=[10]), tmp_path / "out"
+    arguments = ("batch", "export", runs, "--output", out, "--builders", builders, "--no-check")
+    assert cli(*arguments).status == 1
+    for path in (runs / "mlp").glob("ckpt-10.*"):
+        path.unlink()
+    outcome = cli(*arguments, "--match", "mlp/*")
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stdout.splitlines()[-4:] == [
+        f"1 checkpoint in {out / 'results.jsonl'}, 1 of them from before.",
+        "1 more line is of a checkpoint gone from the logdirs, and its export stands:",
+        "  mlp/ckpt-10  mlp  match: 4 of 4 variables bound",
+        "1 more line is of a checkpoint not asked for.",
+    ]
+    assert (len(read(out / "results.jsonl")), (out / "mlp/ckpt-10.meta").exists()) == (3, True)
+    others = cli(*arguments, "--match", "mlp/*", "--json").document["others"]
+    assert [row["prefix"] for row in others["gone"]] == [str(runs / "mlp/ckpt-10")]
+    assert [row["prefix"] for row in others["unasked"]] == [str(runs / "wide/ckpt-10")]
+    assert (others["standing"], others["dropped"]) == (["mlp/ckpt-10.meta"], False)
+    # Who knows what a folder holds that could not be looked at?
+    (runs / "broken").mkdir()
+    (runs / "broken" / "ckptmeta.json").write_text("{", encoding="utf-8")
+    before = (out / "results.jsonl").read_bytes()
+    refused = cli(*arguments, "--match", "mlp/*", "--overwrite")
+    assert (refused.status, (out / "results.jsonl").read_bytes()) == (3, before)
+    assert "1 of 3 lines are of checkpoints that are not found now, or have no builder" in refused.stderr
+    shutil.rmtree(runs / "broken")
+    anew = cli(*arguments, "--match", "mlp/*", "--overwrite")
+    assert "1 more line was dropped, which was of a checkpoint gone from the logdirs, and its export" in anew.stdout
+    assert "1 more line was dropped, which was of a checkpoint not asked for." in anew.stdout
+    assert (list(read(out / "results.jsonl")), (out / "mlp/ckpt-10.meta").exists()) == (["mlp/ckpt-20"], True)
 
 
 # --- what is wrong with the command line
