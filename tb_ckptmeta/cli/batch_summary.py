@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,10 @@ from tb_ckptmeta.engine.batch_others import Others
 from tb_ckptmeta.engine.batch_results import Outcome
 
 _STATUSES = (MATCH, PARTIAL, MISMATCH, ERROR)
-_MOST_NAMED = 20
+# An error is no verdict: it may be gone the next time. A match is here what failed its check, or found no place.
+_ORDER = {status: place for place, status in enumerate((MISMATCH, PARTIAL, MATCH, ERROR))}
+_MOST_REASONS = 20
+_MOST_NAMED = 3
 # They say no, and nothing has failed.
 _NO = {code.value for code in (*PAIRING_CODES, Code.NOT_MATCHING, Code.CHECK_FAILED)}
 
@@ -136,7 +140,25 @@ def _make_row(name: str, count: Counter[str]) -> list[str]:
 
 
 def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
-    for outcome in outcomes[:_MOST_NAMED]:
-        print(clean(f"  {outcome.title}  {outcome.builder or '-'}  {outcome.summary}"))
-    if len(outcomes) > _MOST_NAMED:
-        print(f"  … and {len(outcomes) - _MOST_NAMED} more")
+    """Print what outcomes say, each builder's reason once: one that hangs must not hide a mismatch behind it."""
+    groups = _group(outcomes)
+    for group in groups[:_MOST_REASONS]:
+        first, names = group[0], ", ".join(o.title for o in group[:_MOST_NAMED])
+        if len(group) > 1:
+            names = f"{len(group)}: {names}{', …' * (len(group) > _MOST_NAMED)}"
+        print(clean(f"  {names}  {first.builder or '-'}  {first.summary}"))
+    if len(groups) > _MOST_REASONS:
+        rest = groups[_MOST_REASONS:]
+        print(f"  … and {sum(map(len, rest))} more, for {len(rest)} other reasons (--json lists all)")
+
+
+def _group(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
+    """Return outcomes of one builder that say the same, their own names apart, together; the worst verdicts first."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in sorted(outcomes, key=lambda o: _ORDER.get(o.status, len(_ORDER))):
+        said = outcome.summary
+        for name in (outcome.prefix, outcome.title, outcome.title.rpartition("/")[2]):
+            if name in said:
+                said = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "\0", said)
+        groups.setdefault((outcome.builder or "-", said), []).append(outcome)
+    return list(groups.values())
