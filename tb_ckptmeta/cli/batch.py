@@ -137,6 +137,7 @@ def _carry_out(
         len(items) - len(outcomes),
         (*builders.problems, *unseen),
         others,
+        task.folder is not None,
     )
     if options.json:
         print_json(summary.as_json())

@@ -17,6 +17,7 @@ from tb_ckptmeta.engine.batch_others import Others
 from tb_ckptmeta.engine.batch_results import Outcome
 
 _STATUSES = (MATCH, PARTIAL, MISMATCH, ERROR)
+_EXPORTED = "exported"
 # An error is no verdict: it may be gone the next time. A match is here what failed its check, or found no place.
 _ORDER = {status: place for place, status in enumerate((MISMATCH, PARTIAL, MATCH, ERROR))}
 _MOST_REASONS = 20
@@ -31,8 +32,8 @@ class Summary:
 
     `unconfirmed`: outcomes from before of which nobody can tell whether they still hold, and which are not counted.
     `earlier`: how many of `outcomes` were there already; `lost`: how many are missing. `problems`: why builders could
-    not be read, or something not be looked at. `others`: lines that
-    are of none of these checkpoints.
+    not be read, or something not be looked at. `others`: lines that are of none of these checkpoints. `exports`:
+    whether it exports.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Summary:
     lost: int
     problems: Sequence[CkptMetaError]
     others: Others = field(default_factory=Others)
+    exports: bool = False
 
     @property
     def failures(self) -> list[Outcome]:
@@ -59,11 +61,18 @@ class Summary:
             return 3
         return 1 if self.failures else 0
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is counted: the verdicts, which add up to all, and what was exported."""
+        return (*_STATUSES, _EXPORTED) if self.exports else _STATUSES
+
     def count(self) -> dict[str, Counter[str]]:
-        """Return builder -> status -> how many; the builder is `-` where there is none."""
+        """Return builder -> column -> how many; the builder is `-` where there is none."""
         counts: dict[str, Counter[str]] = {}
         for outcome in self.outcomes:
-            counts.setdefault(outcome.builder or "-", Counter())[outcome.status] += 1
+            count = counts.setdefault(outcome.builder or "-", Counter())
+            count[outcome.status] += 1
+            count[_EXPORTED] += outcome.is_exported
         return dict(sorted(counts.items()))
 
     def as_json(self) -> dict[str, Any]:
@@ -74,7 +83,8 @@ class Summary:
             "checkpoints": len(self.outcomes) + len(self.unconfirmed) + self.lost,
             "earlier": self.earlier,
             "statuses": {s: total[s] for s in _STATUSES},
-            "builders": {b: {s: c[s] for s in _STATUSES} for b, c in counts.items()},
+            **({_EXPORTED: total[_EXPORTED]} if self.exports else {}),
+            "builders": {b: {s: c[s] for s in self.columns} for b, c in counts.items()},
             "failures": [_as_row(o) for o in self.failures],
             "unconfirmed": [_as_row(o) for o in self.unconfirmed],
             "problems": [p.as_json() for p in self.problems],
@@ -94,12 +104,12 @@ def _as_row(outcome: Outcome) -> dict[str, Any]:
 def print_summary(summary: Summary) -> None:
     """Print what came of a batch: a table by builder, then what says no, by name."""
     counts = summary.count()
-    rows = [_make_row(name, count) for name, count in counts.items()]
+    rows = [_make_row(name, count, summary.columns) for name, count in counts.items()]
     if len(rows) > 1:
         total = sum(counts.values(), Counter())
-        rows.append(_make_row("all", total))
+        rows.append(_make_row("all", total, summary.columns))
     if rows:
-        print_table(("BUILDER", "CHECKPOINTS", *(s.upper() for s in _STATUSES)), rows)
+        print_table(("BUILDER", "CHECKPOINTS", *(c.upper() for c in summary.columns)), rows)
     _print_outcomes(summary.failures)
     earlier = f", {summary.earlier} of them from before" if summary.earlier else ""
     count = len(summary.outcomes)
@@ -135,8 +145,8 @@ def _print_others(others: Others) -> None:
             _print_outcomes(outcomes)
 
 
-def _make_row(name: str, count: Counter[str]) -> list[str]:
-    return [name, str(count.total()), *(str(count[s]) for s in _STATUSES)]
+def _make_row(name: str, count: Counter[str], columns: Sequence[str]) -> list[str]:
+    return [name, str(count.total() - count[_EXPORTED]), *(str(count[c]) for c in columns)]
 
 
 def _print_outcomes(outcomes: Sequence[Outcome]) -> None:

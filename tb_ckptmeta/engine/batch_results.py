@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tb_ckptmeta.core.dependencies import Dependencies
-from tb_ckptmeta.core.verdict import ERROR, MATCH
+from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.engine.batch_claims import Files, parse_files
 from tb_ckptmeta.engine.batch_sources import Sources
 from tb_ckptmeta.engine.batch_work import Line, make_title
@@ -27,7 +27,8 @@ _BEGINNING = b'{"prefix": '
 class Outcome:
     """What a line says, without its lists.
 
-    `status` is the verdict's, or ERROR where there is no verdict or an export failed; `code` is then the error's.
+    `status` is the verdict's, ERROR where there is none; `code` is that of the error, also of one that kept an export
+    from a verdict that is there.
     `sources`: the digest of what user code read for it, None where that is not known. `output`: where an export stands,
     relative to its folder, and `files` what it is there, None in a line of an earlier version. `earlier`: what became
     of an export from before, where there is none now (`batch_withdraw`).
@@ -46,9 +47,13 @@ class Outcome:
     earlier: str | None = None
 
     @property
+    def is_exported(self) -> bool:
+        return self.code is None and self.output is not None
+
+    @property
     def agrees(self) -> bool:
         """Whether an export was made, or a verdict is a match."""
-        return self.code is None and (self.output is not None or self.status == MATCH)
+        return self.is_exported or (self.code is None and self.status == MATCH)
 
     @classmethod
     def from_line(cls, line: Line) -> Outcome:
@@ -64,7 +69,7 @@ class Outcome:
             line["prefix"],
             make_title(line["run"], line["name"]),
             builder,
-            verdict["status"] if error is None else ERROR,
+            verdict["status"],
             line["summary"],
             code,
             line["fingerprint"],

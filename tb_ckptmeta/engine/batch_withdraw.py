@@ -39,10 +39,12 @@ class Earlier:
         """Return the error that keeps from an export, telling of this, too."""
         if error.code is Code.OUTPUT_EXISTS or self.state is None:  # which tells it already
             return error
-        texts = [f"An earlier export stands there, {path}, {why}." for path, why in self.standing.items()]
-        if self.taken:
-            texts.append("The earlier export was taken away.")
-        return CkptMetaError(error.code, " ".join((error.message, *texts)), error.details)
+        return CkptMetaError(error.code, " ".join((error.message, *self.describe())), error.details)
+
+    def describe(self) -> list[str]:
+        """Return a sentence for each."""
+        told = [f"An earlier export stands there, {path}, {why}." for path, why in self.standing.items()]
+        return told + ["The earlier export was taken away."] * bool(self.taken)
 
 
 def settle_earlier(task: Task, item: Item, *, refused: bool) -> Earlier:

@@ -85,7 +85,7 @@ def carry_out(
         "fingerprint": item.fingerprint,
         "sources": None if sources is None else sources.as_json(),
         "seconds": round(time.monotonic() - began, 3),
-        "summary": verdict.summary() if error is None or verdict.status == ERROR else f"error: {error.message}",
+        "summary": _sum_up(verdict, error, earlier),
     }
     if task.folder is None:
         return {**known, **verdict.as_json()}
@@ -106,6 +106,16 @@ def carry_out(
 def make_title(run: str, name: str) -> str:
     """Return what people call a checkpoint."""
     return name if run == ROOT_RUN else f"{run}/{name}"
+
+
+def _sum_up(verdict: Verdict, error: CkptMetaError | None, earlier: Earlier) -> str:
+    """Say in a sentence what came of a checkpoint, without its name: thousands may have the same reason."""
+    if error is None or verdict.status == ERROR:
+        return verdict.summary()
+    if error.code is not Code.NOT_MATCHING or verdict.status == MATCH:
+        return f"{verdict.status}, but not exported: {error.message}"
+    hint = " (--allow-partial does)" if verdict.status == PARTIAL else ""
+    return " ".join((f"{verdict.summary()}; not exported{hint}.", *earlier.describe()))
 
 
 _NOTHING = CkptMetaError(Code.WORKER_FAILED, "Nothing was done.")

@@ -195,6 +195,36 @@ def test_lines_of_checkpoints_that_are_gone_or_not_asked_for_are_said_and_stay(
     assert (list(read(out / "results.jsonl")), (out / "mlp/ckpt-10.meta").exists()) == (["mlp/ckpt-20"], True)
 
 
+def test_batch_export_counts_by_verdict_and_tells_what_was_exported(
+    cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
+) -> None:
+    runs, out = make_runs("runs", mlp=[10, 20, 30], wide=[10], deeper=[10]), tmp_path / "out"
+    (out / "mlp").mkdir(parents=True)
+    (out / "mlp" / "ckpt-20.meta").write_text("Mine.")
+    (runs / "mlp/ckpt-30.data-00000-of-00001").unlink()
+    arguments = ("batch", "export", runs, "--output", out, "--builders", builders, "--no-check")
+    outcome = cli(*arguments)
+    assert outcome.status == 3, outcome.stderr
+    rows = [line.split() for line in outcome.stdout.splitlines()]
+    assert rows[:5] == [
+        ["BUILDER", "CHECKPOINTS", "MATCH", "PARTIAL", "MISMATCH", "ERROR", "EXPORTED"],
+        ["deeper", "1", "0", "1", "0", "0", "0"],
+        ["mlp", "3", "2", "0", "0", "1", "1"],
+        ["wide", "1", "0", "0", "1", "0", "0"],
+        ["all", "5", "2", "1", "1", "1", "1"],
+    ]
+    wide, deeper, exists, incomplete = outcome.stdout.splitlines()[5:9]
+    assert wide.startswith("  wide/ckpt-10  wide  mismatch: 1 of 4 variables bound")
+    assert wide.endswith("; not exported.")
+    assert deeper.startswith("  deeper/ckpt-10  deeper  partial: 4 of 6 variables bound")
+    assert deeper.endswith("; not exported (--allow-partial does).")
+    assert exists.startswith(f"  mlp/ckpt-20  mlp  match, but not exported: {out}/mlp/ckpt-20.meta exists, and is not")
+    assert incomplete.startswith("  mlp/ckpt-30  mlp  error: Checkpoint ckpt-30 is incomplete")
+    document = cli(*arguments, "--allow-partial", "--json").document
+    assert document["statuses"] == {"match": 2, "partial": 1, "mismatch": 1, "error": 1}
+    assert (document["exported"], document["builders"]["deeper"]["exported"]) == (2, 1)
+
+
 # --- what is wrong with the command line
 
 

@@ -67,6 +67,8 @@ def test_export_whose_checkpoint_is_refused_now_is_taken_away(
     for line in read(path).values():
         assert (line["output"], line["earlier"], line["error"]["code"]) == (None, "taken_away", "not_matching")
         assert line["error"]["message"].endswith(" The earlier export was taken away.")
+        assert line["summary"].startswith("mismatch: ")
+        assert line["summary"].endswith("; not exported. The earlier export was taken away.")
     assert list_all(tmp_path) == ALONE
     assert run(mine, path, task) == []
 
