@@ -17,6 +17,7 @@ from tb_ckptmeta.engine.checkpoint_file import is_folder
 from tb_ckptmeta.engine.folders import is_within
 from tb_ckptmeta.engine.registry import Builders
 from tb_ckptmeta.engine.remote import as_path, is_remote
+from tb_ckptmeta.engine.scan import find_by_prefix
 from tb_ckptmeta.engine.workspace import Workspace
 
 _EXTRA = 'pip install "tensorboard-plugin-ckptmeta[beam]"'
@@ -34,10 +35,21 @@ def require_beam() -> None:
 
 
 def get_logdirs(given: Sequence[str]) -> list[str]:
-    """Return the logdirs, paths made absolute; raises CkptMetaError, NOT_FOUND for what is no folder."""
+    """Return the logdirs, paths made absolute.
+
+    Raises:
+        CkptMetaError: NOT_FOUND for what is no folder; BAD_REQUEST for a checkpoint.
+    """
     for path in given:
-        if not is_folder(as_path(path)):
-            raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {path}.")
+        if is_folder(as_path(path)):
+            continue
+        if find_by_prefix(path) is not None:
+            message = (
+                f"{path} is a checkpoint, and a batch takes logdirs, of which --match GLOB names checkpoints. For one "
+                "checkpoint there are `tb-ckptmeta verify` and `tb-ckptmeta export`."
+            )
+            raise CkptMetaError(Code.BAD_REQUEST, message)
+        raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {path}.")
     return [path if is_remote(path) else os.path.abspath(path) for path in map(as_path, given)]
 
 

@@ -251,6 +251,8 @@ def test_overwrite_of_checkpoints_that_there_are_not_leaves_the_output_as_it_was
         (["batch", "verify", "RUNS"], 2, "--output"),
         (["batch", "verify", "--output", "OUT"], 2, "LOGDIR"),
         (["batch", "verify", "RUNS/none", "--output", "OUT"], 3, "There is no folder"),
+        (["batch", "verify", "RUNS/mlp/ckpt-10", "--output", "OUT"], 2, "ckpt-10 is a checkpoint, and a batch takes"),
+        (["batch", "export", "RUNS/mlp/ckpt-10.index", "--output", "OUT"], 2, "`tb-ckptmeta export`"),
         (["batch", "verify", "RUNS", "--output", "OUT/none/v.jsonl"], 2, "There is no folder"),
         (["batch", "verify", "RUNS", "--output", "RUNS/notes.txt"], 2, "holds something else"),
         (["batch", "verify", "RUNS", "--output", "OUT", "--workers", "0"], 2, "no number of processes"),
