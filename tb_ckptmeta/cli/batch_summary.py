@@ -98,7 +98,7 @@ class Summary:
 
 
 def _as_row(outcome: Outcome) -> dict[str, Any]:
-    return {name: getattr(outcome, name) for name in ("prefix", "builder", "status", "code", "summary")}
+    return {name: getattr(outcome, name) for name in ("prefix", "builder", "status", "code", "summary", "earlier")}
 
 
 def print_summary(summary: Summary) -> None:

@@ -39,7 +39,8 @@ class Earlier:
         """Return the error that keeps from an export, telling of this, too."""
         if error.code is Code.OUTPUT_EXISTS or self.state is None:  # which tells it already
             return error
-        return CkptMetaError(error.code, " ".join((error.message, *self.describe())), error.details)
+        message = error.message if error.message.endswith((".", "!", "?")) else f"{error.message}."
+        return CkptMetaError(error.code, " ".join((message, *self.describe())), error.details)
 
     def describe(self) -> list[str]:
         """Return a sentence for each."""

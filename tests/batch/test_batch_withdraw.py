@@ -142,7 +142,7 @@ def test_export_stays_where_something_failed_and_goes_when_it_is_refused_after_t
     run(mine, path, task)
     for title, line in read(path).items():
         assert (line["error"]["code"], line["earlier"]) == ("builder_failed", "standing")
-        assert line["summary"].endswith(f" An earlier export stands there, {title}.meta, as it was.")
+        assert line["summary"].endswith(f"units=-1. An earlier export stands there, {title}.meta, as it was.")
     assert list_all(tmp_path / "mlp") == ["ckpt-10.meta", "ckpt-20.meta"]
     units.write_text("UNITS = 64\n", encoding="utf-8")
     run(mine, path, task)
