@@ -22,6 +22,9 @@ from tb_ckptmeta.engine.deliver import list_taken
 TAKEN_AWAY = "taken_away"
 STANDING = "standing"
 
+_UNTOUCHED = "as it was"
+_UNKNOWN = "which is not known to be what a batch has put there"
+
 
 @dataclass(frozen=True)
 class Earlier:
@@ -63,18 +66,17 @@ def settle_earlier(task: Task, item: Item, *, refused: bool) -> Earlier:
         path = Path(task.folder, output)
         try:
             files = list_taken(format, path)
-            if not claims.cover(files, checkpoint.files, checkpoint.prefix):
-                continue
-            if refused:
+            if not refused:
+                standing[output] = _UNTOUCHED
+            elif claims.cover(files, checkpoint.files, checkpoint.prefix):
                 _take_away(files)
                 taken.append(output)
             else:
-                standing[output] = "as it was"
+                standing[output] = _UNKNOWN
         except OSError as error:
             standing[output] = f"and cannot be taken away: {error.strerror or error}"
     if list_taken(get_format(task.format), Path(task.folder, item.output)):
-        why = "which is not known to be what a batch has put there" if refused else "as it was"
-        standing.setdefault(item.output, why)
+        standing.setdefault(item.output, _UNKNOWN if refused else _UNTOUCHED)
     return Earlier(taken, standing)
 
 

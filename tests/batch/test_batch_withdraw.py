@@ -127,10 +127,13 @@ def test_export_in_another_format_than_the_one_that_is_refused_is_taken_away(
     path = tmp_path / "results.jsonl"
     for format in ("checkpoint", "saved_model"):
         run(mine, path, Task(str(tmp_path), format, check=False))
+    (tmp_path / "mlp" / "ckpt-20" / "saved_model.pb").write_text("Mine.")
     units.write_text("UNITS = 64\n", encoding="utf-8")
     run(mine, path, Task(str(tmp_path), check=False))
-    assert {line["earlier"] for line in read(path).values()} == {"taken_away"}
-    assert list_all(tmp_path) == ALONE
+    assert [read(path)[title]["earlier"] for title in BOTH] == ["taken_away", "standing"]
+    told = "An earlier export stands there, mlp/ckpt-20, which is not known to be what a batch has put there."
+    assert told in read(path)["mlp/ckpt-20"]["summary"]
+    assert {name.split("/")[1] for name in list_all(tmp_path) if "/" in name} == {"ckpt-20"}
 
 
 def test_export_stays_where_something_failed_and_goes_when_it_is_refused_after_that(
