@@ -3,79 +3,87 @@
 from __future__ import annotations
 
 import argparse
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tb_ckptmeta.cli.batch_checks import (
+    get_logdirs,
+    get_output,
+    make_folder,
+    require_beam,
+    require_builders,
+    require_outside,
+    require_seen,
+)
 from tb_ckptmeta.cli.batch_summary import Summary, print_summary
 from tb_ckptmeta.cli.choose import pair_as_asked
 from tb_ckptmeta.cli.ending import describe_ending, get_ending_status
 from tb_ckptmeta.cli.output import Progress, print_error, print_json
 from tb_ckptmeta.cli.setup import make_workspace, read_builders
-from tb_ckptmeta.core.checkpoint import KERAS_FORMATS
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.core.formats import FILE, get_format
-from tb_ckptmeta.core.landing import unwritable
+from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.engine.batch import begin, begin_anew, end, take_over
+from tb_ckptmeta.engine.batch_others import find_others
 from tb_ckptmeta.engine.batch_parts import find_parts
 from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import RESULTS, Item, Task, plan
 from tb_ckptmeta.engine.batch_pool import choose_workers, run_pool
 from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.batch_work import Line, carry_out, make_title
-from tb_ckptmeta.engine.checkpoint_file import is_folder
-from tb_ckptmeta.engine.folders import is_within
 from tb_ckptmeta.engine.process import Step
-from tb_ckptmeta.engine.registry import Builders
-from tb_ckptmeta.engine.remote import as_path, is_remote
 from tb_ckptmeta.engine.workspace import Workspace
-
-_EXTRA = 'pip install "tensorboard-plugin-ckptmeta[beam]"'
 
 
 def verify_batch(options: argparse.Namespace) -> int:
     """Verify every checkpoint of the logdirs. Status 1 where one does not match, 3 where there is no verdict."""
-    return _run(options, Task(renames=tuple(options.rename)), _get_output(options.output))
+    return _run(options, Task(renames=tuple(options.rename)), get_output(options.output))
 
 
 def export_batch(options: argparse.Namespace) -> int:
     """Export every checkpoint of the logdirs. Status 1 where one is refused, 3 where one cannot be exported."""
     format = get_format(options.format)
-    folder = _get_output(options.output)
+    folder = get_output(options.output)
     renames = tuple(options.rename)
     task = Task(str(folder), format.name, options.allow_partial, not options.no_check, options.copy, renames)
     return _run(options, task, folder / RESULTS)
 
 
 def _run(options: argparse.Namespace, task: Task, output: Path) -> int:
-    logdirs, chosen = _get_logdirs(options.logdirs), options.workers
+    logdirs, chosen = get_logdirs(options.logdirs), options.workers
     options.workers = chosen or choose_workers()
     parse_renames(options.rename)  # before anything is waited for
     if options.beam is not None:
-        _require_beam()
+        require_beam()
     if task.folder is not None:
-        _make_folder(task.folder)
+        make_folder(task.folder)
     elif not output.parent.is_dir():
         raise CkptMetaError(Code.OUTPUT_UNWRITABLE, f"There is no folder {output.parent} to write {output.name} into.")
     with (
         Results(output, exports=task.folder is not None, overwrite=options.overwrite) as results,
         make_workspace(options, logdirs) as workspace,
     ):
-        return _carry_out(options, chosen, task, results, workspace)
+        return _carry_out(options, logdirs, chosen, task, results, workspace)
 
 
 def _carry_out(
-    options: argparse.Namespace, chosen: int | None, task: Task, results: Results, workspace: Workspace
+    options: argparse.Namespace,
+    logdirs: Sequence[str],
+    chosen: int | None,
+    task: Task,
+    results: Results,
+    workspace: Workspace,
 ) -> int:
     builders = read_builders(workspace)
     for problem in builders.problems:
         print_error(problem.message, problem.details)
     checkpoints = workspace.list_checkpoints(builders)
-    for text in workspace.scan(max_age=60.0).problems:
+    report = workspace.scan(max_age=60.0)
+    for text in (*report.problems, *report.notes):
         print_error(text)
+    unseen = [CkptMetaError(Code.CHECKPOINT_UNREADABLE, text) for text in report.problems]
     if options.builder is not None:
         builders.get(options.builder)
         # What another SPEC would have claimed does not matter.
@@ -85,13 +93,16 @@ def _carry_out(
         what = f"of {len(checkpoints)} matches {' or '.join(options.match)}" if checkpoints else "is there"
         raise CkptMetaError(Code.NOT_FOUND, f"No checkpoint {what} below {', '.join(options.logdirs)}.")
     if task.folder is not None:
-        _require_outside(workspace, task, items)
+        require_outside(workspace, task, items)
     if options.overwrite:
-        _require_builders(items, builders, results)
+        others = find_others(results.earlier, items, checkpoints, logdirs, task, dropped=True)
+        require_builders(items, builders, results)
+        if unseen:
+            require_seen(items, others, results)
     beam = None if options.beam is None else _Beam(options.beam, results)
     left_before = [find_parts(results.path), *([] if beam is None else [beam.parts])]
     if options.overwrite:  # not before it is known that there is something to do, and that it can be done
-        begin_anew(results, left_before)
+        begin_anew(results, left_before, task)
     else:
         for parts in left_before:
             take_over(results, parts, items, task)
@@ -115,6 +126,8 @@ def _carry_out(
         )
         return get_ending_status(interrupt)
     end(results, task)
+    if not options.overwrite:
+        others = find_others(results.outcomes, items, checkpoints, logdirs, task)
     outcomes = [results.outcomes[i.checkpoint.prefix] for i in items if i.checkpoint.prefix in results.outcomes]
     summary = Summary(
         results.path,
@@ -122,7 +135,9 @@ def _carry_out(
         [o for o in outcomes if o.prefix in unconfirmed],
         len(items) - len(left) - len(unconfirmed),
         len(items) - len(outcomes),
-        builders.problems,
+        (*builders.problems, *unseen),
+        others,
+        task.folder is not None,
     )
     if options.json:
         print_json(summary.as_json())
@@ -208,65 +223,6 @@ class _Beam:
         if items:
             specs, limits = workspace.registry.specs, workspace.limits
             batch_beam.run_pipeline(items, task, specs, limits, workers, self.address, self._arguments, on_line)
-
-
-def _require_beam() -> None:
-    try:
-        import tb_ckptmeta.engine.batch_beam  # noqa: F401
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "apache_beam":
-            raise
-        message = f"Options behind `--` are Apache Beam's, and Beam is not installed. Install it: {_EXTRA}"
-        raise CkptMetaError(Code.BEAM_MISSING, message) from error
-
-
-def _get_logdirs(given: Sequence[str]) -> list[str]:
-    for path in given:
-        if not is_folder(as_path(path)):
-            raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {path}.")
-    return [path if is_remote(path) else os.path.abspath(path) for path in map(as_path, given)]
-
-
-def _get_output(given: str) -> Path:
-    if is_remote(given):
-        message = (
-            f"{given} is a URL, and a batch writes to a local path. Choose one as the output, and copy it from there."
-        )
-        raise CkptMetaError(Code.OUTPUT_UNWRITABLE, message)
-    return Path(as_path(given)).absolute()
-
-
-def _make_folder(folder: str) -> None:
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise unwritable(Path(folder), error) from error
-
-
-def _require_outside(workspace: Workspace, task: Task, items: Sequence[Item]) -> None:
-    """Make sure that exports which are checkpoints do not come into a logdir: they would be exported next."""
-    assert task.folder is not None
-    if get_format(task.format).layout == FILE and not any(i.checkpoint.format in KERAS_FORMATS for i in items):
-        return
-    folder = os.path.realpath(task.folder)
-    for logdir in workspace.logdirs:
-        if not is_remote(logdir.path) and is_within(folder, os.path.realpath(logdir.path)):
-            message = (
-                f"{task.folder} lies in the logdir {logdir.path}, and what is exported there would be found as "
-                "checkpoints. Choose another output."
-            )
-            raise CkptMetaError(Code.OUTPUT_UNWRITABLE, message)
-
-
-def _require_builders(items: Sequence[Item], builders: Builders, results: Results) -> None:
-    """Make sure that lines are not given up for a checkpoint whose builder cannot be read at the moment."""
-    lost = [i for i in items if i.checkpoint.pairing.builder is None]
-    if builders.problems and lost:
-        raise CkptMetaError(
-            builders.problems[0].code,
-            f"{len(lost)} of {len(items)} checkpoints have no builder now, which may be for the reason above. "
-            f"--overwrite would leave no more of them than that: nothing was done, and {results.path} is as it was.",
-        )
 
 
 def _choose_workers(task: Task, items: Sequence[Item]) -> int:

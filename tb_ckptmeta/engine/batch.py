@@ -15,12 +15,12 @@ from tb_ckptmeta.engine.batch_parts import Parts
 from tb_ckptmeta.engine.batch_plan import Item, Task
 from tb_ckptmeta.engine.batch_results import Outcome, Results
 from tb_ckptmeta.engine.batch_sources import parse_sources
-from tb_ckptmeta.engine.batch_work import Line
+from tb_ckptmeta.engine.batch_withdraw import STANDING
+from tb_ckptmeta.engine.batch_work import REFUSED, Line
 from tb_ckptmeta.engine.current import Digests
 from tb_ckptmeta.engine.registry import Builders
 
-# They say no, and would say so again.
-_SETTLED = (None, Code.NOT_MATCHING.value, Code.CHECK_FAILED.value)
+_SETTLED = (None, *(code.value for code in REFUSED))
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,18 @@ def take_over(results: Results, parts: Parts, items: Sequence[Item], task: Task)
         _take_over(results, parts, items, task)
 
 
-def begin_anew(results: Results, left: Sequence[Parts]) -> None:
+def begin_anew(results: Results, left: Sequence[Parts], task: Task) -> None:
     """Take away what is there, lines that workers elsewhere left for it too: not before these can be listed.
+
+    The exports that these lines tell of stay a batch's own.
 
     Raises:
         CkptMetaError: OUTPUT_UNWRITABLE; as `left`.
     """
     with _naming_parts():
         names = [parts.list() for parts in left]
+        if task.folder is not None:
+            _claim_told(task.folder, results.earlier.values())
         results.clear()
         for parts, found in zip(left, names, strict=True):
             _forget(parts, found)
@@ -167,20 +171,25 @@ def _is_standing(outcome: Outcome, item: Item, task: Task) -> bool:
     """Tell whether a line is of what its item is now, and its export stands; what its builder has read apart."""
     if outcome.fingerprint != item.fingerprint:
         return False
-    if task.folder is None or outcome.code is not None:
+    if task.folder is None:
         return True
+    if outcome.code is not None:  # what stands at its place may have gone since, or be to be taken away
+        return outcome.earlier != STANDING and (item.output is None or not stands(task.folder, item.output))
     if outcome.files is not None:
         return are_standing(task.folder, outcome.files)
-    return outcome.output is not None and _exists(task.folder, outcome.output)
+    return outcome.output is not None and stands(task.folder, outcome.output)
 
 
 def _claim(results: Results, prefixes: Iterable[str], folder: str) -> None:
     """Claim the exports that lines tell of, before these lines go: as they were made, whatever stands there now."""
-    told = [results.outcomes[prefix].files for prefix in prefixes]
-    Claims(folder).add_told(files for files in told if files is not None)
+    _claim_told(folder, [results.outcomes[prefix] for prefix in prefixes])
 
 
-def _exists(folder: str, output: str) -> bool:
+def _claim_told(folder: str, outcomes: Iterable[Outcome]) -> None:
+    Claims(folder).add_told((o.prefix, o.files) for o in outcomes if o.files is not None)
+
+
+def stands(folder: str, output: str) -> bool:
     """Tell whether an export, or the checkpoint of one, stands there."""
     path = os.path.join(folder, output)
     return any(os.path.lexists(p) for p in (path, f"{path}.index", f"{path.removesuffix('.meta')}.index"))

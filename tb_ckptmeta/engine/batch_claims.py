@@ -7,6 +7,7 @@ line tells of stands here.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -31,33 +32,44 @@ class Claims:
         self._folder = os.path.realpath(folder)
         self._path = Path(folder, NAME)
 
-    def add(self, files: Mapping[Path, Path]) -> Files:
+    def add(self, files: Mapping[Path, Path], of: str) -> Files:
         """Claim what is about to come, each file where it will stand -> where it lies now; return what a line tells.
+
+        Args:
+            of: the prefix of the checkpoint that is exported.
 
         Raises:
             CkptMetaError: OUTPUT_UNWRITABLE.
             OSError: where one cannot be looked at.
         """
         found = {self._name(target): _identify(source) for target, source in files.items()}
-        self.add_told([found])
+        self.add_told([(of, found)])
         return found
 
-    def add_told(self, told: Iterable[Files]) -> None:
-        """Claim what lines tell of, before these go.
+    def add_told(self, told: Iterable[tuple[str, Files]]) -> None:
+        """Claim what lines tell of, each of its checkpoint's prefix, before these go.
 
         Raises:
             CkptMetaError: OUTPUT_UNWRITABLE.
         """
-        self._append({"path": path, "identity": identity} for files in told for path, identity in files.items())
+        self._append(
+            {"path": path, "identity": identity, "of": of} for of, files in told for path, identity in files.items()
+        )
 
-    def cover(self, taken: Iterable[Path], own: Iterable[str] = ()) -> bool:
+    def find(self, of: str) -> set[str]:
+        """Return where an export of this checkpoint is claimed, and something stands, whosever it is."""
+        return {line["path"] for line in self._read() if line.get("of") == of and self._is_taken(line["path"])}
+
+    def cover(self, taken: Iterable[Path], own: Iterable[str] = (), of: str | None = None) -> bool:
         """Tell whether all that stands at these paths is what a batch has put there.
 
         Args:
             own: the checkpoint's files. What an export shares with them, by a hard link, changes as they do.
+            of: the prefix of the one checkpoint whose exports count; None where those of all do.
         """
         files = _list_files(taken)
-        claimed = {(line["path"], *line["identity"]) for line in self._read()}
+        lines = [line for line in self._read() if of is None or line.get("of") == of]
+        claimed = {(line["path"], *line["identity"]) for line in lines}
         others = [p for p in files if (self._name(p), *_identify(p)) not in claimed]
         if len(others) == len(files):
             return False
@@ -83,6 +95,12 @@ class Claims:
     def _stands(self, line: Mapping[str, Any]) -> bool:
         return are_standing(self._folder, {line["path"]: tuple(line["identity"])})
 
+    def _is_taken(self, path: str) -> bool:
+        try:
+            return os.path.lexists(os.path.join(self._folder, path))
+        except ValueError:  # a zero byte
+            return False
+
     def _name(self, path: Path) -> str:
         folder, name = os.path.split(os.path.abspath(path))
         return os.path.relpath(os.path.join(os.path.realpath(folder), name), self._folder)
@@ -104,10 +122,16 @@ class Claims:
     def _read(self) -> list[dict[str, Any]]:
         """Return the claims that can be read; what cannot is not believed."""
         try:
-            content = self._path.read_bytes()
+            status = os.stat(self._path)
+            return _read_lines(self._path, (status.st_ino, status.st_size, status.st_mtime_ns))
         except OSError:
             return []
-        return [line for line in map(_parse, content.splitlines()) if line is not None]
+
+
+@functools.lru_cache(maxsize=2)  # thousands of checkpoints may be refused one after the other
+def _read_lines(path: Path, stamp: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Return the lines of a file that is only appended to; `stamp` tells one state of it from another."""
+    return [line for line in map(_parse, path.read_bytes().splitlines()) if line is not None]
 
 
 def are_standing(folder: str, files: Files) -> bool:

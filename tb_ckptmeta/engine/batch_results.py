@@ -6,6 +6,7 @@ next time. What a line was made of stands in a file beside it (`batch_sources`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Collection, Mapping
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tb_ckptmeta.core.dependencies import Dependencies
-from tb_ckptmeta.core.verdict import ERROR, MATCH
+from tb_ckptmeta.core.verdict import MATCH
 from tb_ckptmeta.engine.batch_claims import Files, parse_files
 from tb_ckptmeta.engine.batch_sources import Sources
 from tb_ckptmeta.engine.batch_work import Line, make_title
@@ -26,9 +27,11 @@ _BEGINNING = b'{"prefix": '
 class Outcome:
     """What a line says, without its lists.
 
-    `status` is the verdict's, or ERROR where there is no verdict or an export failed; `code` is then the error's.
+    `status` is the verdict's, ERROR where there is none; `code` is that of the error, also of one that kept an export
+    from a verdict that is there.
     `sources`: the digest of what user code read for it, None where that is not known. `output`: where an export stands,
-    relative to its folder, and `files` what it is there, None in a line of an earlier version.
+    relative to its folder, and `files` what it is there, None in a line of an earlier version. `earlier`: what became
+    of an export from before, where there is none now (`batch_withdraw`).
     """
 
     prefix: str
@@ -41,43 +44,50 @@ class Outcome:
     sources: str | None
     output: str | None = None
     files: Files | None = None
+    earlier: str | None = None
+
+    @property
+    def is_exported(self) -> bool:
+        return self.code is None and self.output is not None
 
     @property
     def agrees(self) -> bool:
         """Whether an export was made, or a verdict is a match."""
-        return self.code is None and (self.output is not None or self.status == MATCH)
+        return self.is_exported or (self.code is None and self.status == MATCH)
 
     @classmethod
     def from_line(cls, line: Line) -> Outcome:
         """Read a line as it stands in the file; raises KeyError, TypeError or AttributeError for what is none."""
         verdict = line.get("verdict", line)
         error, sources = line["error"], line["sources"]
-        builder, output, code = verdict["builder"], line.get("output"), None if error is None else error["code"]
+        builder, code = verdict["builder"], None if error is None else error["code"]
+        output, earlier = line.get("output"), line.get("earlier")
         texts = [line[name] for name in ("prefix", "run", "name", "summary", "fingerprint")] + [verdict["status"]]
-        if not all(isinstance(t, str) for t in texts + [t for t in (builder, output, code) if t is not None]):
+        if not all(isinstance(t, str) for t in texts + [t for t in (builder, output, code, earlier) if t is not None]):
             raise TypeError("a text is none")
         return cls(
             line["prefix"],
             make_title(line["run"], line["name"]),
             builder,
-            verdict["status"] if error is None else ERROR,
+            verdict["status"],
             line["summary"],
             code,
             line["fingerprint"],
             sources if isinstance(sources, str) else None,
             output,
             parse_files(line.get("files")),
+            earlier,
         )
 
 
 class Results:
     """The open results of a batch, locked. Safe for threads.
 
-    `outcomes`: what the lines say, by the checkpoint's prefix.
+    `outcomes`: what the lines say, by the checkpoint's prefix; `earlier`: what those say that are to be cleared.
     """
 
     def __init__(self, path: Path, *, exports: bool, overwrite: bool = False) -> None:
-        """Open the results at `path`, or begin them; `overwrite` does not look at what is there, until it is cleared.
+        """Open the results at `path`, or begin them; with `overwrite` whatever is there will do, until it is cleared.
 
         `exports`: lines of exports.
 
@@ -87,11 +97,16 @@ class Results:
         """
         self.path = path
         self.outcomes: dict[str, Outcome] = {}
+        self.earlier: dict[str, Outcome] = {}
         self._exports = exports
         self._lock = threading.Lock()
         self._lines = LineFile(path)
         try:
-            end = None if overwrite else self._read()
+            end = None
+            if overwrite:
+                self._look()
+            else:
+                end = self._read()
             self._sources = Sources(path, overwrite=overwrite)
             if end is not None:
                 self._lines.cut(end)
@@ -159,9 +174,22 @@ class Results:
         """Read the lines, and return where the last whole one ends."""
         return self._lines.read_whole(self._take, _BEGINNING, "exports" if self._exports else "verdicts")
 
+    def _look(self) -> None:
+        """Read what are lines of what may be something else."""
+        for raw in self._lines.read():
+            if not raw.startswith(_BEGINNING):
+                return
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                outcome = self._parse(raw)
+                self.earlier[outcome.prefix] = outcome
+
     def _take(self, raw: bytes) -> None:
+        outcome = self._parse(raw)
+        self.outcomes[outcome.prefix] = outcome
+
+    def _parse(self, raw: bytes) -> Outcome:
         line = json.loads(raw)
         outcome = Outcome.from_line(line)
         if not self.fit(line):
             raise ValueError("it is another kind of line")
-        self.outcomes[outcome.prefix] = outcome
+        return outcome

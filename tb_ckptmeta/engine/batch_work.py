@@ -18,11 +18,15 @@ from tb_ckptmeta.core.verdict import ERROR, MATCH, PARTIAL, Verdict
 from tb_ckptmeta.engine.batch_claims import Claims, Files, Identity
 from tb_ckptmeta.engine.batch_patience import Patience
 from tb_ckptmeta.engine.batch_plan import Item, Task
+from tb_ckptmeta.engine.batch_withdraw import Earlier, settle_earlier
 from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.folders import is_within
 from tb_ckptmeta.engine.process import OnSteps
 from tb_ckptmeta.engine.verify import make_error_verdict
 from tb_ckptmeta.engine.workspace import Delivered, Workspace
+
+REFUSED = (Code.NOT_MATCHING, Code.CHECK_FAILED)
+"""They say no, and would say so again."""
 
 Line = dict[str, Any]
 """What is known of one checkpoint, as JSON; `sources` is what user code read for it, a `Dependencies`."""
@@ -68,6 +72,10 @@ def carry_out(
         error = CkptMetaError(Code.WORKER_FAILED, f"It failed with {type(raised).__name__}: {raised}.")
     if error is not None and error.code is Code.CANCELLED:
         raise error
+    earlier = Earlier()
+    if task.folder is not None and error is not None:
+        earlier = settle_earlier(task, item, refused=error.code in REFUSED)
+        error = earlier.tell(error)
     if error is not None and verdict.status == ERROR:
         verdict = make_error_verdict(checkpoint.id, verdict.builder, verdict.arguments, error)
     known = {
@@ -77,7 +85,7 @@ def carry_out(
         "fingerprint": item.fingerprint,
         "sources": None if sources is None else sources.as_json(),
         "seconds": round(time.monotonic() - began, 3),
-        "summary": verdict.summary() if error is None or verdict.status == ERROR else f"error: {error.message}",
+        "summary": _sum_up(verdict, error, earlier),
     }
     if task.folder is None:
         return {**known, **verdict.as_json()}
@@ -91,12 +99,23 @@ def carry_out(
         "verdict": verdict.as_json(),
         "check": None if exported is None else exported.check.as_json(),
         "error": None if error is None else error.as_json(),
+        "earlier": earlier.state,
     }
 
 
 def make_title(run: str, name: str) -> str:
     """Return what people call a checkpoint."""
     return name if run == ROOT_RUN else f"{run}/{name}"
+
+
+def _sum_up(verdict: Verdict, error: CkptMetaError | None, earlier: Earlier) -> str:
+    """Say in a sentence what came of a checkpoint, without its name: thousands may have the same reason."""
+    if error is None or verdict.status == ERROR:
+        return verdict.summary()
+    if error.code is not Code.NOT_MATCHING or verdict.status == MATCH:
+        return f"{verdict.status}, but not exported: {error.message}"
+    hint = " (--allow-partial does)" if verdict.status == PARTIAL else ""
+    return " ".join((f"{verdict.summary()}; not exported{hint}.", *earlier.describe()))
 
 
 _NOTHING = CkptMetaError(Code.WORKER_FAILED, "Nothing was done.")
@@ -140,7 +159,7 @@ def _export(
         allow_partial=task.allow_partial,
         check=task.check,
         may_replace=may_replace,
-        on_landing=lambda output, files: landed.update(claims.add(files)),
+        on_landing=lambda output, files: landed.update(claims.add(files, item.checkpoint.prefix)),
         on_steps=on_steps,
         cancelled=cancelled,
     )

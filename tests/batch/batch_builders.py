@@ -1,7 +1,8 @@
 """Builders of the demo's models, under the names and in the ways that a batch needs them.
 
-`late` waits until a file `go` lies beside this one, and makes a file `waits`. `wide` is not what was trained, `wrapped`
-has it within, and is paired with nothing. The number of units is a module of its own.
+`late` waits until a file `go` lies beside this one, and makes a file `waits`. `wide` is not what was trained, `deeper`
+is that and a layer more, `wrapped` has it within, and is paired with nothing. The number of units is a module of its
+own.
 """
 
 import time
@@ -34,6 +35,13 @@ def mlp():
 @builder("wide", checkpoints="wide/*")
 def wide():
     return make(256)
+
+
+@builder("deeper", checkpoints="deeper/*")
+def deeper():
+    model = make(UNITS)
+    model.add(tf.keras.layers.Dense(10, name="more"))
+    return model
 
 
 @builder("late", checkpoints="late/*")

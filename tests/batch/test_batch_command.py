@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,89 @@ def test_batch_that_is_told_to_end_leaves_nothing_and_says_so(
     assert leaves_nothing.wait_until_alone() == {}
 
 
+def test_what_could_not_be_looked_at_is_a_problem_and_what_was_left_alone_is_none(
+    cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
+) -> None:
+    runs, output = make_runs("runs", mlp=[10]), tmp_path / "verdicts.jsonl"
+    (runs / "away").symlink_to(make_runs("elsewhere", mlp=[20]))
+    arguments = ("batch", "verify", runs, "--output", output, "--builders", builders, "--json")
+    outcome = cli(*arguments)
+    assert (outcome.status, outcome.document["problems"]) == (0, [])
+    assert "leads out" in outcome.stderr
+    (runs / "broken").mkdir()
+    (runs / "broken" / "ckptmeta.json").write_text("{", encoding="utf-8")
+    outcome = cli(*arguments)
+    assert (outcome.status, outcome.document["statuses"]["match"]) == (3, 1)
+    (problem,) = outcome.document["problems"]
+    assert problem["code"] == "checkpoint_unreadable"
+    assert f"The record {runs / 'broken' / 'ckptmeta.json'} is no JSON" in problem["message"]
+
+
+def test_lines_of_checkpoints_that_are_gone_or_not_asked_for_are_said_and_stay(
+    cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
+) -> None:
+    runs, out = make_runs("runs", mlp=[10, 20], wide=[10]), tmp_path / "out"
+    arguments = ("batch", "export", runs, "--output", out, "--builders", builders, "--no-check")
+    assert cli(*arguments).status == 1
+    for path in (runs / "mlp").glob("ckpt-10.*"):
+        path.unlink()
+    outcome = cli(*arguments, "--match", "mlp/*")
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stdout.splitlines()[-4:] == [
+        f"1 checkpoint in {out / 'results.jsonl'}, 1 of them from before.",
+        "1 more line is of a checkpoint gone from the logdirs, and its export stands:",
+        "  mlp/ckpt-10  mlp  match: 4 of 4 variables bound",
+        "1 more line is of a checkpoint not asked for.",
+    ]
+    assert (len(read(out / "results.jsonl")), (out / "mlp/ckpt-10.meta").exists()) == (3, True)
+    others = cli(*arguments, "--match", "mlp/*", "--json").document["others"]
+    assert [row["prefix"] for row in others["gone"]] == [str(runs / "mlp/ckpt-10")]
+    assert [row["prefix"] for row in others["unasked"]] == [str(runs / "wide/ckpt-10")]
+    assert (others["standing"], others["dropped"]) == (["mlp/ckpt-10.meta"], False)
+    # Who knows what a folder holds that could not be looked at?
+    (runs / "broken").mkdir()
+    (runs / "broken" / "ckptmeta.json").write_text("{", encoding="utf-8")
+    before = (out / "results.jsonl").read_bytes()
+    refused = cli(*arguments, "--match", "mlp/*", "--overwrite")
+    assert (refused.status, (out / "results.jsonl").read_bytes()) == (3, before)
+    assert "1 of 3 lines are of checkpoints that are not found now, or have no builder" in refused.stderr
+    shutil.rmtree(runs / "broken")
+    anew = cli(*arguments, "--match", "mlp/*", "--overwrite")
+    assert "1 more line was dropped, which was of a checkpoint gone from the logdirs, and its export" in anew.stdout
+    assert "1 more line was dropped, which was of a checkpoint not asked for." in anew.stdout
+    assert (list(read(out / "results.jsonl")), (out / "mlp/ckpt-10.meta").exists()) == (["mlp/ckpt-20"], True)
+
+
+def test_batch_export_counts_by_verdict_and_tells_what_was_exported(
+    cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
+) -> None:
+    runs, out = make_runs("runs", mlp=[10, 20, 30], wide=[10], deeper=[10]), tmp_path / "out"
+    (out / "mlp").mkdir(parents=True)
+    (out / "mlp" / "ckpt-20.meta").write_text("Mine.")
+    (runs / "mlp/ckpt-30.data-00000-of-00001").unlink()
+    arguments = ("batch", "export", runs, "--output", out, "--builders", builders, "--no-check")
+    outcome = cli(*arguments)
+    assert outcome.status == 3, outcome.stderr
+    rows = [line.split() for line in outcome.stdout.splitlines()]
+    assert rows[:5] == [
+        ["BUILDER", "CHECKPOINTS", "MATCH", "PARTIAL", "MISMATCH", "ERROR", "EXPORTED"],
+        ["deeper", "1", "0", "1", "0", "0", "0"],
+        ["mlp", "3", "2", "0", "0", "1", "1"],
+        ["wide", "1", "0", "0", "1", "0", "0"],
+        ["all", "5", "2", "1", "1", "1", "1"],
+    ]
+    wide, deeper, exists, incomplete = outcome.stdout.splitlines()[5:9]
+    assert wide.startswith("  wide/ckpt-10  wide  mismatch: 1 of 4 variables bound")
+    assert wide.endswith("; not exported.")
+    assert deeper.startswith("  deeper/ckpt-10  deeper  partial: 4 of 6 variables bound")
+    assert deeper.endswith("; not exported (--allow-partial does).")
+    assert exists.startswith(f"  mlp/ckpt-20  mlp  match, but not exported: {out}/mlp/ckpt-20.meta exists, and is not")
+    assert incomplete.startswith("  mlp/ckpt-30  mlp  error: Checkpoint ckpt-30 is incomplete")
+    document = cli(*arguments, "--allow-partial", "--json").document
+    assert document["statuses"] == {"match": 2, "partial": 1, "mismatch": 1, "error": 1}
+    assert (document["exported"], document["builders"]["deeper"]["exported"]) == (2, 1)
+
+
 # --- what is wrong with the command line
 
 
@@ -167,6 +251,8 @@ def test_overwrite_of_checkpoints_that_there_are_not_leaves_the_output_as_it_was
         (["batch", "verify", "RUNS"], 2, "--output"),
         (["batch", "verify", "--output", "OUT"], 2, "LOGDIR"),
         (["batch", "verify", "RUNS/none", "--output", "OUT"], 3, "There is no folder"),
+        (["batch", "verify", "RUNS/mlp/ckpt-10", "--output", "OUT"], 2, "ckpt-10 is a checkpoint, and a batch takes"),
+        (["batch", "export", "RUNS/mlp/ckpt-10.index", "--output", "OUT"], 2, "`tb-ckptmeta export`"),
         (["batch", "verify", "RUNS", "--output", "OUT/none/v.jsonl"], 2, "There is no folder"),
         (["batch", "verify", "RUNS", "--output", "RUNS/notes.txt"], 2, "holds something else"),
         (["batch", "verify", "RUNS", "--output", "OUT", "--workers", "0"], 2, "no number of processes"),

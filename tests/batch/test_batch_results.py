@@ -281,3 +281,13 @@ def test_results_behind_a_link_stay_there_with_their_permissions(path: Path, tmp
         with Results(output, exports=False) as results:
             assert [o.sources in results.sources for o in results.outcomes.values()] == [True]
     assert (read(target), target.stat().st_mode & 0o777) == (["b"], 0o600)
+
+
+def test_what_is_to_be_cleared_tells_what_lines_are_in_it_whatever_else_is(path: Path) -> None:
+    lines = [json.dumps(make_line(name)).encode("ascii") for name in "ab"]
+    path.write_bytes(b"\n".join([lines[0], b'{"prefix": 1}', lines[1], lines[0][:20]]))
+    with Results(path, exports=False, overwrite=True) as results:
+        assert (sorted(results.earlier), results.outcomes) == (["/runs/a", "/runs/b"], {})
+    path.write_bytes(b"My notes.\n" + lines[0])
+    with Results(path, exports=False, overwrite=True) as results:
+        assert results.earlier == {}

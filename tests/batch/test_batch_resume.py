@@ -119,10 +119,10 @@ def test_batch_that_begins_anew_takes_nothing_over_and_forgets_what_was_left(tmp
     (tmp_path / "file").write_text("Mine.")
     with Results(path, exports=False, overwrite=True) as results:
         with pytest.raises(CkptMetaError, match="file, where workers left lines, cannot be read") as failed:
-            batch.begin_anew(results, [parts, in_the_way])
+            batch.begin_anew(results, [parts, in_the_way], Task())
         assert failed.value.code is Code.OUTPUT_UNWRITABLE
         assert (path.read_text(), parts.list()) == ("My notes.\n", ["a"])
-        batch.begin_anew(results, [parts])
+        batch.begin_anew(results, [parts], Task())
         assert (path.read_bytes(), parts.list(), results.outcomes) == (b"", [], {})
     assert sorted(os.listdir(tmp_path)) == ["file", "v.jsonl"]
 

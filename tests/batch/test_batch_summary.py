@@ -49,3 +49,30 @@ def test_lines_that_nobody_can_confirm_are_named_and_not_counted(capsys: pytest.
     assert [row["prefix"] for row in document["unconfirmed"]] == ["/runs/b", "/runs/a"]
     print_summary(replace(ALL_WELL, outcomes=[], unconfirmed=[GOOD]))
     assert capsys.readouterr().out.splitlines()[0] == "0 checkpoints in /v.jsonl."
+
+
+def test_each_reason_of_a_builder_is_told_once_and_mismatches_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    hung = replace(FAILED, builder="late", summary="error: Builder 'late' was still at work after 5 s.")
+    titles = [f"late/ckpt-{n}" for n in range(150)]
+    outcomes = [replace(hung, prefix=f"/runs/{t}", title=t) for t in titles]
+    for title in ("mlp/ckpt-1", "mlp/ckpt-10"):
+        name = title.rpartition("/")[2]
+        said = f"error: Checkpoint {name} is incomplete: no /runs/{title}.data."
+        outcomes.append(replace(FAILED, prefix=f"/runs/{title}", title=title, summary=said))
+    outcomes += [
+        replace(hung, builder="other"),
+        NO,
+        replace(NO, title="c", prefix="/runs/c", status="partial", summary="partial: 3 of 4 variables bound"),
+        GOOD,
+    ]
+    print_summary(replace(ALL_WELL, outcomes=outcomes))
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")] == [
+        "  b  mlp  mismatch: 1 of 4 variables bound",
+        "  c  mlp  partial: 3 of 4 variables bound",
+        "  150: late/ckpt-0, late/ckpt-1, late/ckpt-2, …  late  error: Builder 'late' was still at work after 5 s.",
+        "  2: mlp/ckpt-1, mlp/ckpt-10  mlp  error: Checkpoint ckpt-1 is incomplete: no /runs/mlp/ckpt-1.data.",
+        "  a  other  error: Builder 'late' was still at work after 5 s.",
+    ]
+    many = [replace(FAILED, builder=f"b{n}") for n in range(22) for _ in range(2)]
+    print_summary(replace(ALL_WELL, outcomes=many))
+    assert "  … and 4 more, for 2 other reasons (--json lists all)" in capsys.readouterr().out.splitlines()
