@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tb_ckptmeta"
 
 # What only the command line comes to: batches, and where an export is written to.
-OF_THE_COMMAND_LINE = re.compile(r"engine/batch\w*|engine/deliver|core/landing")
+OF_THE_COMMAND_LINE = re.compile(r"engine/batch\w*|engine/line_file|engine/deliver|core/landing")
 FLAG = re.compile(r"(?:^|[ (])--[a-z]")
 SAID = re.compile(r"command line|TensorBoard|HTTP")
 
