@@ -14,7 +14,7 @@ BEAM := .venv-beam
 # Tests start thousands of processes; each would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test remote-test bench-test beam-test corpus bench check lint types format frontend frontend-test chromium wheel clean
+.PHONY: demo test remote-test batch-test bench-test beam-test corpus bench check lint types format frontend frontend-test chromium wheel clean
 
 demo: $(VENV)/.legacy $(BUNDLE)
 	$(BIN)/tb-ckptmeta demo $(DEMO) --port $(PORT)
@@ -25,6 +25,10 @@ test: $(VENV)/.test $(BUNDLE) frontend-test chromium
 # What asks slow, silent and busy servers; a scan and a verdict over S3 `make test` runs, too.
 remote-test: $(VENV)/.test $(BUNDLE)
 	$(BIN)/python -m pytest -m remote tests/remote $(PYTEST_ARGS)
+
+# Batches that are ended and go on, and what they do with exports from before; whole commands `make test` runs, too.
+batch-test: $(VENV)/.test $(BUNDLE)
+	$(BIN)/python -m pytest -m batch tests/batch $(PYTEST_ARGS)
 
 # Apache Beam has an environment of its own: it pins versions of what TensorFlow needs, too.
 beam-test: $(BUNDLE)

@@ -25,6 +25,7 @@ from tb_ckptmeta.engine.rebuild import Rebuilder, read_artifacts, write_contents
 from tb_ckptmeta.engine.unrestorable import add_restore_note, require_restorable
 from tb_ckptmeta.engine.verify import verify
 
+_RENAME = "--rename"
 PASSED = "passed"
 SKIPPED = "skipped"
 
@@ -242,11 +243,11 @@ def _lower(title: str) -> str:
 
 def _refuse(verdict: Verdict, checkpoint: Checkpoint, source: Source, allow_partial: bool) -> CkptMetaError:
     hint = ""
-    proposed = [f"{row['from']}={row['to']}" for row in verdict.renames if not row["applied"]]
+    proposed = [f"{_RENAME} {row['from']}={row['to']}" for row in verdict.renames if not row["applied"]]
     if verdict.renamed_status == MATCH:
         hint = (
-            " It would match under these renames, once you have looked at them (on the command line --rename FROM=TO "
-            f"for each): {' '.join(proposed)}."
+            " It would match under renames that it proposes, once you have looked at them (on the command line "
+            f"{' '.join(proposed)})."
         )
     elif verdict.status != MISMATCH and not allow_partial:
         hint = (

@@ -20,6 +20,8 @@ from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.batch_work import carry_out
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
+pytestmark = pytest.mark.batch
+
 
 @pytest.fixture(scope="module")
 def own_runs(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:

@@ -136,6 +136,8 @@ from pathlib import Path
 import tensorflow as tf
 from tb_ckptmeta import builder
 
+pytestmark = pytest.mark.batch
+
 HERE = Path(__file__).parent
 
 def make(units):

@@ -15,6 +15,8 @@ from tb_ckptmeta.engine.batch_plan import Task
 from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
+pytestmark = pytest.mark.batch
+
 BOTH = ["mlp/ckpt-10", "mlp/ckpt-20"]
 ALONE = ["results.jsonl", "results.jsonl.sources"]
 

@@ -18,6 +18,8 @@ from tb_ckptmeta.engine.diff import Metagraph
 from tb_ckptmeta.engine.sources import find_sources
 from tb_ckptmeta.engine.workspace import open_workspace
 
+pytestmark = pytest.mark.remote
+
 URL = "s3://demo/runs"
 INDEX, SHARD = "ckpt-10.index", "ckpt-10.data-00000-of-00001"
 
