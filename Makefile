@@ -14,7 +14,7 @@ BEAM := .venv-beam
 # Tests start thousands of processes; each would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test remote-test batch-test bench-test beam-test corpus bench check lint types format frontend frontend-test chromium wheel clean
+.PHONY: demo test remote-test slow-test bench-test beam-test corpus bench check lint types format frontend frontend-test chromium wheel clean
 
 demo: $(VENV)/.legacy $(BUNDLE)
 	$(BIN)/tb-ckptmeta demo $(DEMO) --port $(PORT)
@@ -26,9 +26,9 @@ test: $(VENV)/.test $(BUNDLE) frontend-test chromium
 remote-test: $(VENV)/.test $(BUNDLE)
 	$(BIN)/python -m pytest -m remote tests/remote $(PYTEST_ARGS)
 
-# Batches that are ended and go on, and what they do with exports from before; whole commands `make test` runs, too.
-batch-test: $(VENV)/.test $(BUNDLE)
-	$(BIN)/python -m pytest -m batch tests/batch $(PYTEST_ARGS)
+# Rare states, each brought about by whole commands: batches that are ended and go on, corrupt weights, full disks.
+slow-test: $(VENV)/.test $(BUNDLE)
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 # Apache Beam has an environment of its own: it pins versions of what TensorFlow needs, too.
 beam-test: $(BUNDLE)

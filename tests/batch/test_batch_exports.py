@@ -20,7 +20,7 @@ from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.batch_work import carry_out
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
-pytestmark = pytest.mark.batch
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ from pathlib import Path
 import tensorflow as tf
 from tb_ckptmeta import builder
 
-pytestmark = pytest.mark.batch
+pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 

@@ -15,7 +15,7 @@ from tb_ckptmeta.engine.batch_plan import Task
 from tb_ckptmeta.engine.batch_results import Results
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
-pytestmark = pytest.mark.batch
+pytestmark = pytest.mark.slow
 
 BOTH = ["mlp/ckpt-10", "mlp/ckpt-20"]
 ALONE = ["results.jsonl", "results.jsonl.sources"]

@@ -14,6 +14,8 @@ from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.scan import find_by_prefix
 from tb_ckptmeta.engine.values import locate_values
 
+pytestmark = pytest.mark.slow
+
 BUILDERS = ("--builders", Path(__file__).with_name("blocks.py"))
 KEY = "optimizer/_trainable_variables/2/.ATTRIBUTES/VARIABLE_VALUE"
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FULL = "No space left on device. Temporary files lie in {}: make room there, or name another folder (TMPDIR)."
 
 Verify = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -19,7 +19,10 @@ from werkzeug.test import Client
 from tb_ckptmeta.plugin.loader import CkptMetaLoader
 from tb_ckptmeta.plugin.plugin import CkptMetaPlugin
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker is a fresh process")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker is a fresh process"),
+]
 
 
 @pytest.fixture
