@@ -11,9 +11,8 @@ def find_name_problem(prefix: str) -> str:
     Its readers take names in UTF-8, and look for a prefix as for a pattern (`GetMatchingPaths`, which is `fnmatch`),
     of which they then use none but the name itself: `*` and `?` match themselves, a set does not.
     """
-    parts = prefix.split("/")
-    for part in parts:
-        what = "its files" if part is parts[-1] else f"the folder {part}"
+    folders, name = prefix.split("/")[:-1], prefix.rpartition("/")[2]
+    for part, what in (*((folder, f"the folder {folder}") for folder in folders), (name, "its files")):
         if not _is_utf_8(part):
             return f"TensorFlow restores nothing from {prefix}: it takes names in UTF-8 alone. Rename {what}."
         if "\\" in part or not fnmatch.fnmatchcase(part, part):

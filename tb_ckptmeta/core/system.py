@@ -25,7 +25,7 @@ def is_out_of_room(error: OSError) -> bool:
 
 
 def refused_by_system(error: OSError) -> CkptMetaError:
-    """Return what the operating system has refused to do for a worker, as an error of ours."""
+    """Return what the operating system has refused, as an error of ours."""
     reason = error.strerror or str(error) or type(error).__name__
     place = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, (str, bytes)) else ""
     temporary = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"  # its function would look for one that has room

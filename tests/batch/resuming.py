@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -50,13 +49,6 @@ def find_left(workspace: Workspace, path: Path, task: Task, **more: Any) -> list
         shutil.copy(f"{path}{ending}", f"{copy}{ending}")
     with Results(copy, exports=False) as results:
         return sorted(item.title for item in begin(workspace, results, task, **more))
-
-
-def read(path: Path) -> dict[str, Any]:
-    lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
-    found = {f"{line['run']}/{line['name']}": line for line in lines}
-    assert len(found) == len(lines)
-    return found
 
 
 ALL = ["alien/ckpt-10", "mlp/ckpt-10", "mlp/ckpt-20", "wide/ckpt-10"]

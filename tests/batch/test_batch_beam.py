@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from batch_lines import make_line
+from results import read_results
 from started import started
 
 Cli = Callable[..., Any]
@@ -26,10 +27,8 @@ PATIENCE = 120.0
 
 
 def read(path: Path) -> dict[str, Any]:
-    lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
-    found = {f"{line['run']}/{line['name']}": {**line, "seconds": None} for line in lines}
-    assert len(found) == len(lines)
-    return found
+    """Return the lines without what differs from run to run."""
+    return {title: {**line, "seconds": None} for title, line in read_results(path).items()}
 
 
 @pytest.fixture

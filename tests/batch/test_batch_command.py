@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from results import read_results
 from started import started
 
 from tb_ckptmeta.cli import main
@@ -27,14 +28,6 @@ Runs = Callable[..., Path]
 PATIENCE = 120.0
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return the lines of results by run and name; each must be there once."""
-    lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
-    found = {f"{line['run']}/{line['name']}": line for line in lines}
-    assert len(found) == len(lines)
-    return found
-
-
 def test_batch_verify_writes_a_line_for_each_checkpoint_and_sums_up(
     cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
 ) -> None:
@@ -44,7 +37,7 @@ def test_batch_verify_writes_a_line_for_each_checkpoint_and_sums_up(
     output = tmp_path / "verdicts.jsonl"
     outcome = cli("batch", "verify", runs, more, "--output", output, "--builders", builders, "--match", "[!b]*/*")
     assert (outcome.status, outcome.left_alive, outcome.left_behind) == (3, [], [])
-    lines = read(output)
+    lines = read_results(output)
     assert {title: line["status"] for title, line in lines.items()} == {
         "mlp/ckpt-10": "match",
         "mlp/ckpt-20": "error",
@@ -96,14 +89,14 @@ def test_batch_that_was_ended_goes_on_and_does_nothing_twice(
             for path in leaves_nothing.temporary.iterdir():
                 subprocess.run(["rm", "-r", str(path)], check=True)
         done = output.read_bytes()
-        assert sorted(read(output)) == ["mlp/ckpt-10", "mlp/ckpt-20", "mlp/ckpt-30"]
+        assert sorted(read_results(output)) == ["mlp/ckpt-10", "mlp/ckpt-20", "mlp/ckpt-30"]
     (builders.parent / "go").touch()
     with output.open("ab") as file:
         file.write(b'{"prefix": "/half/written')
     ended = subprocess.run([*command, "--resume", "--json"], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert output.read_bytes().startswith(done)
-    assert {line["status"] for line in read(output).values()} == {"match"}
+    assert {line["status"] for line in read_results(output).values()} == {"match"}
     summary = json.loads(ended.stdout)
     assert (summary["checkpoints"], summary["earlier"], summary["failures"]) == (5, 3, [])
     assert summary["statuses"] == {"match": 5, "partial": 0, "mismatch": 0, "error": 0}
@@ -123,7 +116,9 @@ def test_batch_takes_the_builder_arguments_and_renames_that_are_asked_for(
     asked = ("--builder", "wrapped", "--set", "units=128", "--rename", ".=backbone")
     outcome = cli("batch", "verify", runs, "--output", output, "--builders", builders, *asked, "--json")
     assert outcome.status == 0, outcome.stderr
-    found = {title: (line["builder"], line["arguments"], line["status"]) for title, line in read(output).items()}
+    found = {
+        title: (line["builder"], line["arguments"], line["status"]) for title, line in read_results(output).items()
+    }
     assert found == dict.fromkeys(("mlp/ckpt-10", "wide/ckpt-20"), ("wrapped", {"units": 128}, "match"))
 
 
@@ -176,7 +171,7 @@ def test_lines_of_checkpoints_that_are_gone_or_not_asked_for_are_said_and_stay(
         "  mlp/ckpt-10  mlp  match: 4 of 4 variables bound",
         "1 more line is of a checkpoint not asked for.",
     ]
-    assert (len(read(out / "results.jsonl")), (out / "mlp/ckpt-10.meta").exists()) == (3, True)
+    assert (len(read_results(out / "results.jsonl")), (out / "mlp/ckpt-10.meta").exists()) == (3, True)
     others = cli(*arguments, "--match", "mlp/*", "--json").document["others"]
     assert [row["prefix"] for row in others["gone"]] == [str(runs / "mlp/ckpt-10")]
     assert [row["prefix"] for row in others["unasked"]] == [str(runs / "wide/ckpt-10")]
@@ -192,7 +187,7 @@ def test_lines_of_checkpoints_that_are_gone_or_not_asked_for_are_said_and_stay(
     anew = cli(*arguments, "--match", "mlp/*", "--overwrite")
     assert "1 more line was dropped, which was of a checkpoint gone from the logdirs, and its export" in anew.stdout
     assert "1 more line was dropped, which was of a checkpoint not asked for." in anew.stdout
-    assert (list(read(out / "results.jsonl")), (out / "mlp/ckpt-10.meta").exists()) == (["mlp/ckpt-20"], True)
+    assert (list(read_results(out / "results.jsonl")), (out / "mlp/ckpt-10.meta").exists()) == (["mlp/ckpt-20"], True)
 
 
 def test_batch_export_counts_by_verdict_and_tells_what_was_exported(

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from resuming import ALL, begin, read, run
+from results import read_results
+from resuming import ALL, begin, run
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine import batch
@@ -40,7 +41,7 @@ def test_export_goes_into_the_folder_and_its_line_says_where(workspace: Workspac
     (folder / "mlp" / "ckpt-20.meta").write_text("Mine.")
     task, path = Task(str(folder)), folder / "results.jsonl"
     assert run(workspace, path, task) == ALL
-    lines = read(path)
+    lines = read_results(path)
     made = lines["mlp/ckpt-10"]
     assert (made["output"], made["error"], made["verdict"]["status"]) == ("mlp/ckpt-10.meta", None, "match")
     assert made["check"]["status"] == "passed"
@@ -72,7 +73,7 @@ def test_export_that_is_gone_or_left_without_its_line_is_made_again(workspace: W
     made = path.parent / "mlp" / "ckpt-10.meta"
     content = made.read_bytes()
     assert run(workspace, path, task) == ALL
-    assert read(path)["mlp/ckpt-10"]["error"] is None
+    assert read_results(path)["mlp/ckpt-10"]["error"] is None
     made.unlink()
     # A refusal would be the same again; no builder may be another matter by now.
     assert run(workspace, path, task) == ["alien/ckpt-10", "mlp/ckpt-10"]
@@ -80,7 +81,7 @@ def test_export_that_is_gone_or_left_without_its_line_is_made_again(workspace: W
     made.write_text("Mine.")
     path.unlink()
     run(workspace, path, task)
-    assert (read(path)["mlp/ckpt-10"]["error"]["code"], made.read_text()) == ("output_exists", "Mine.")
+    assert (read_results(path)["mlp/ckpt-10"]["error"]["code"], made.read_text()) == ("output_exists", "Mine.")
     run(workspace, path, task, overwrite=True)
     assert made.read_bytes() == content
     assert sorted(os.listdir(path.parent)) == ["mlp", "results.jsonl", "results.jsonl.sources"]
@@ -101,7 +102,7 @@ def test_export_that_fails_once_is_made_again_in_the_place_of_the_earlier_one(
             results.append({**line, "output": None, "error": failure} if item.title == "mlp/ckpt-10" else line)
         batch.end(results, task)
     assert "mlp/ckpt-10" in run(workspace, path, task)
-    assert read(path)["mlp/ckpt-10"]["error"] is None
+    assert read_results(path)["mlp/ckpt-10"]["error"] is None
     assert sorted(os.listdir(folder)) == ["mlp", "results.jsonl", "results.jsonl.sources"]
 
 
@@ -118,8 +119,8 @@ def test_file_put_where_a_batch_that_was_ended_would_have_written_is_not_replace
     mine.parent.mkdir()
     mine.write_text("Mine.")
     run(workspace, path, task)
-    assert (read(path)["mlp/ckpt-20"]["error"]["code"], mine.read_text()) == ("output_exists", "Mine.")
-    assert read(path)["mlp/ckpt-10"]["error"] is None
+    assert (read_results(path)["mlp/ckpt-20"]["error"]["code"], mine.read_text()) == ("output_exists", "Mine.")
+    assert read_results(path)["mlp/ckpt-10"]["error"] is None
 
 
 @pytest.mark.parametrize(
@@ -158,16 +159,16 @@ def test_export_that_somebody_has_replaced_is_a_line_that_says_so_and_stays(
     stale = replace(task, allow_partial=True)
     for again, left in ((task, ["alien/ckpt-10", "mlp/ckpt-10"]), (stale, ALL), (task, ALL)):
         assert run(workspace, path, again) == left
-        line = read(path)["mlp/ckpt-10"]
+        line = read_results(path)["mlp/ckpt-10"]
         assert (line["error"]["code"], line["output"], made.read_text()) == ("output_exists", None, "Mine.")
         assert "Move it away; or say --overwrite" in line["error"]["message"]
-        assert read(path)["mlp/ckpt-20"]["error"] is None  # made again, in the place of the earlier one
+        assert read_results(path)["mlp/ckpt-20"]["error"] is None  # made again, in the place of the earlier one
     for file in sorted(made.parent.glob("*") if format == "saved_model" else made.parent.glob("ckpt-10*")):
         file.rename(file.with_name(f"moved-{file.name}")) if file.is_file() else shutil.rmtree(file)
     if format == "saved_model":
         shutil.rmtree(made.parent)
     assert run(workspace, path, task) == ["alien/ckpt-10", "mlp/ckpt-10"]
-    assert (read(path)["mlp/ckpt-10"]["error"], made.read_bytes()) == (None, content)
+    assert (read_results(path)["mlp/ckpt-10"]["error"], made.read_bytes()) == (None, content)
 
 
 def test_exports_that_were_copied_without_their_times_are_not_replaced(workspace: Workspace, tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_exports_that_were_copied_without_their_times_are_not_replaced(workspace
     os.utime(copy / "mlp" / "ckpt-10.meta")
     before = (copy / "mlp" / "ckpt-10.meta").stat()
     assert run(workspace, path, task) == ["alien/ckpt-10", "mlp/ckpt-10"]
-    assert read(path)["mlp/ckpt-10"]["error"]["code"] == "output_exists"
+    assert read_results(path)["mlp/ckpt-10"]["error"]["code"] == "output_exists"
     assert (copy / "mlp" / "ckpt-10.meta").stat() == before
 
 
@@ -190,15 +191,15 @@ def test_line_of_an_earlier_version_holds_and_has_nothing_replaced(
 ) -> None:
     task, path = Task(str(tmp_path), check=False), tmp_path / "results.jsonl"
     run(workspace, path, task)
-    lines, made = read(path), tmp_path / "mlp" / "ckpt-10.meta"
+    lines, made = read_results(path), tmp_path / "mlp" / "ckpt-10.meta"
     del lines["mlp/ckpt-10"]["files"]
     lines["mlp/ckpt-10"].update({} if files is None else {"files": files})
     path.write_text("".join(json.dumps(line) + "\n" for line in lines.values()), encoding="ascii")
     assert run(workspace, path, task) == ["alien/ckpt-10"]
     made.write_text("Mine.")
     assert run(workspace, path, replace(task, allow_partial=True)) == ALL
-    assert (read(path)["mlp/ckpt-10"]["error"]["code"], made.read_text()) == ("output_exists", "Mine.")
-    assert read(path)["mlp/ckpt-20"]["error"] is None
+    assert (read_results(path)["mlp/ckpt-10"]["error"]["code"], made.read_text()) == ("output_exists", "Mine.")
+    assert read_results(path)["mlp/ckpt-20"]["error"] is None
 
 
 def test_checkpoint_that_changes_within_an_export_of_links_is_exported_again(
@@ -212,11 +213,11 @@ def test_checkpoint_that_changes_within_an_export_of_links_is_exported_again(
     assert linked.samefile(original)
     os.utime(original, (10**9, 10**9))
     assert run(own_runs, path, task) == ["mlp/ckpt-10"]
-    assert read(path)["mlp/ckpt-10"]["error"] is None
+    assert read_results(path)["mlp/ckpt-10"]["error"] is None
     (linked.parent.parent / "saved_model.pb").write_text("Mine.")
     os.utime(original, (10**9 + 1, 10**9))
     assert run(own_runs, path, task) == ["mlp/ckpt-10"]
-    assert read(path)["mlp/ckpt-10"]["error"]["code"] == "output_exists"
+    assert read_results(path)["mlp/ckpt-10"]["error"]["code"] == "output_exists"
 
 
 def test_export_that_was_made_twice_is_the_batchs_own_whichever_its_line_is_of(
@@ -231,7 +232,7 @@ def test_export_that_was_made_twice_is_the_batchs_own_whichever_its_line_is_of(
         results.append(first)
         batch.end(results, task)
     assert run(own_runs, path, task) == ["mlp/ckpt-10"]
-    assert read(path)["mlp/ckpt-10"]["error"] is None
+    assert read_results(path)["mlp/ckpt-10"]["error"] is None
     assert run(own_runs, path, task) == []
     assert sorted(os.listdir(tmp_path)) == ["mlp", "results.jsonl", "results.jsonl.sources"]
 
@@ -242,7 +243,7 @@ def test_folder_that_leads_elsewhere_by_a_link_is_not_written_through(workspace:
     (tmp_path / "out" / "mlp").symlink_to(tmp_path / "elsewhere")
     task = Task(str(tmp_path / "out"), check=False)
     run(workspace, tmp_path / "out" / "results.jsonl", task)
-    error = read(tmp_path / "out" / "results.jsonl")["mlp/ckpt-10"]["error"]
+    error = read_results(tmp_path / "out" / "results.jsonl")["mlp/ckpt-10"]["error"]
     assert error["code"] == "output_unwritable"
     assert "leads out of" in error["message"]
     assert os.listdir(tmp_path / "elsewhere") == []

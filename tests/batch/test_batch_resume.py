@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from batch_lines import make_line
-from resuming import ALL, begin, begin_all, find_left, read, run
+from results import read_results
+from resuming import ALL, begin, begin_all, find_left, run
 
 from tb_ckptmeta.core.checkpoint import Pairing
 from tb_ckptmeta.core.dependencies import digest_file
@@ -42,11 +43,11 @@ def test_what_has_changed_is_done_again_and_nothing_else(workspace: Workspace, p
     units.write_text("UNITS = 64  # narrower\n", encoding="utf-8")
     try:
         assert run(workspace, path, Task()) == ALL
-        assert read(path)["mlp/ckpt-10"]["status"] == "mismatch"
+        assert read_results(path)["mlp/ckpt-10"]["status"] == "mismatch"
     finally:
         units.write_text("UNITS = 128\n", encoding="utf-8")
     assert run(workspace, path, Task()) == ALL
-    assert {title: line["status"] for title, line in read(path).items()} == {
+    assert {title: line["status"] for title, line in read_results(path).items()} == {
         "alien/ckpt-10": "error",
         "mlp/ckpt-10": "match",
         "mlp/ckpt-20": "match",
@@ -57,10 +58,10 @@ def test_what_has_changed_is_done_again_and_nothing_else(workspace: Workspace, p
 def test_lines_of_other_logdirs_stay(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     run(workspace, path, Task())
-    other = {**read(path)["mlp/ckpt-10"], "prefix": "/elsewhere/x", "run": "x", "fingerprint": "another"}
+    other = {**read_results(path)["mlp/ckpt-10"], "prefix": "/elsewhere/x", "run": "x", "fingerprint": "another"}
     path.write_text(json.dumps(other) + "\n", encoding="ascii")
     assert run(workspace, path, Task()) == ALL
-    assert len(read(path)) == 5
+    assert len(read_results(path)) == 5
 
 
 def test_lines_that_workers_elsewhere_left_are_taken_over(workspace: Workspace, tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_lines_that_workers_elsewhere_left_are_taken_over(workspace: Workspace, 
         for name, item in (("a", first), ("b", second)):
             parts.write(name, carry_out(workspace, Task(), item))
         batch.take_over(results, parts, [first, second], Task())
-    assert sorted(read(path)) == sorted([first.title, second.title])
+    assert sorted(read_results(path)) == sorted([first.title, second.title])
     assert sorted(os.listdir(tmp_path)) == [path.name, f"{path.name}.sources"]
 
 
@@ -92,14 +93,16 @@ def test_line_from_elsewhere_takes_the_place_of_one_that_holds_no_longer_and_of_
         parts.write("a", old)
         parts.write("b", moved)
         batch.take_over(results, parts, items, Task())
-        assert not {"old", "of other sources"} & {line["summary"] for line in read(path).values()}
+        assert not {"old", "of other sources"} & {line["summary"] for line in read_results(path).values()}
         results.drop([old["prefix"], moved["prefix"]])
         results.append(old)
         results.append(moved)
         for name, title in (("a", "mlp/ckpt-10"), ("b", "mlp/ckpt-20")):
             parts.write(name, new[title])
         batch.take_over(results, parts, items, Task())
-    assert {title: read(path)[title]["summary"] for title in new} == {t: line["summary"] for t, line in new.items()}
+    assert {title: read_results(path)[title]["summary"] for title in new} == {
+        t: line["summary"] for t, line in new.items()
+    }
 
 
 def test_folder_of_lines_that_is_a_file_is_named(tmp_path: Path) -> None:
@@ -203,7 +206,7 @@ def test_line_holds_as_long_as_environment_directory_and_installation_do(
     path = tmp_path / "v.jsonl"
     asked = {"builder": "reads"}
     assert run(own, path, Task(), **asked) == BOTH
-    assert {line["status"] for line in read(path).values()} == {"match"}
+    assert {line["status"] for line in read_results(path).values()} == {"match"}
     assert find_left(own, path, Task(), **asked) == []
     for name, value in (("TEST_UNITS", "64"), ("KERAS_HOME", str(tmp_path))):  # Keras reads its settings at import
         with monkeypatch.context() as patch:
@@ -267,7 +270,7 @@ def test_line_whose_builder_is_not_given_or_broken_stays_unconfirmed(
             assert [item.title for item in begun.left] == ["alien/ckpt-10"]
             assert sorted(item.title for item in begun.unconfirmed) == ALL[1:]
     assert set(before.splitlines()) > set(path.read_bytes().splitlines())
-    assert len(read(path)) == 3
+    assert len(read_results(path)) == 3
     assert run(workspace, path, Task()) == ["alien/ckpt-10"]
 
 
@@ -292,13 +295,13 @@ def test_command_says_whose_builder_is_broken_and_keeps_their_lines(
 ) -> None:
     path = tmp_path / "v.jsonl"
     run(workspace, path, Task())
-    lines = read(path)
+    lines = read_results(path)
     code = tmp_path / "broken.py"
     code.write_text("raise RuntimeError('half an edit')\n", encoding="utf-8")
     arguments = ("batch", "verify", workspace.logdirs[0].path, "--output", path, "--builders", code)
     outcome = cli(*arguments, environment=quick_tensorflow)
     assert outcome.status == 3, outcome.stderr
-    assert {title: line for title, line in read(path).items() if title != "alien/ckpt-10"} == {
+    assert {title: line for title, line in read_results(path).items() if title != "alien/ckpt-10"} == {
         title: line for title, line in lines.items() if title != "alien/ckpt-10"
     }
     assert "3 more lines from before stay unconfirmed: the builder is not there now (mlp, wide)." in outcome.stdout
@@ -322,15 +325,15 @@ def test_command_says_whose_builder_is_broken_and_keeps_their_lines(
 def test_builder_arguments_and_renames_are_part_of_what_a_line_is_of(own: Workspace, tmp_path: Path) -> None:
     path, wide, renamed = tmp_path / "v.jsonl", [("units", "128")], Task(renames=(".=backbone",))
     assert run(own, path, Task()) == BOTH
-    assert {line["status"] for line in read(path).values()} == {"mismatch"}
+    assert {line["status"] for line in read_results(path).values()} == {"mismatch"}
     assert run(own, path, Task(), builder="sized") == []  # as it is paired
     assert run(own, path, Task(), set=wide) == BOTH
-    assert {(line["status"], line["arguments"]["units"]) for line in read(path).values()} == {("match", 128)}
+    assert {(line["status"], line["arguments"]["units"]) for line in read_results(path).values()} == {("match", 128)}
     assert run(own, path, Task(), set=wide) == []
     assert run(own, path, Task(), builder="wrapped") == BOTH
-    assert {line["status"] for line in read(path).values()} == {"mismatch"}
+    assert {line["status"] for line in read_results(path).values()} == {"mismatch"}
     assert run(own, path, renamed, builder="wrapped") == BOTH
-    assert {(line["status"], line["builder"]) for line in read(path).values()} == {("match", "wrapped")}
+    assert {(line["status"], line["builder"]) for line in read_results(path).values()} == {("match", "wrapped")}
     assert run(own, path, renamed, builder="wrapped") == []
 
 
@@ -364,7 +367,7 @@ def test_builder_that_hangs_is_given_up_and_tried_again_by_the_next_batch(place:
     path = tmp_path / "v.jsonl"
     with open_workspace(str(runs), builders=[str(code)], seconds=2.0) as workspace:
         titles = run(workspace, path, Task(), Patience())
-        lines = list(read(path).values())
+        lines = list(read_results(path).values())
         assert {line["error"]["code"] for line in lines} == {"builder_timeout"}
         said = [line["error"]["message"] for line in lines]
         assert [text.startswith("Builder 'late' was still at work after 2 s") for text in said] == [

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from resuming import read, run
+from results import read_results
+from resuming import run
 
 from tb_ckptmeta.engine import batch, batch_withdraw
 from tb_ckptmeta.engine.batch_plan import Task
@@ -66,7 +67,7 @@ def test_export_whose_checkpoint_is_refused_now_is_taken_away(
     if anew:
         begin_anew(path, task)
     assert run(mine, path, task, overwrite=anew) == BOTH
-    for line in read(path).values():
+    for line in read_results(path).values():
         assert (line["output"], line["earlier"], line["error"]["code"]) == (None, "taken_away", "not_matching")
         assert line["error"]["message"].endswith(" The earlier export was taken away.")
         assert line["summary"].startswith("mismatch: ")
@@ -95,7 +96,7 @@ def test_file_of_somebodys_in_the_place_of_a_refused_export_stays_with_all_of_it
     if anew:
         begin_anew(path, task)
     run(mine, path, task, overwrite=anew)
-    lines = read(path)
+    lines = read_results(path)
     assert lines["mlp/ckpt-10"]["earlier"] == "standing"
     assert "An earlier export stands there, mlp/ckpt-10" in lines["mlp/ckpt-10"]["summary"]
     assert lines["mlp/ckpt-20"]["earlier"] == "taken_away"
@@ -104,7 +105,7 @@ def test_file_of_somebodys_in_the_place_of_a_refused_export_stays_with_all_of_it
     assert run(mine, path, task) == ["mlp/ckpt-10"]  # it may have been moved away by then
     shutil.rmtree(tmp_path / "mlp")
     assert run(mine, path, task) == ["mlp/ckpt-10"]
-    assert read(path)["mlp/ckpt-10"]["earlier"] is None
+    assert read_results(path)["mlp/ckpt-10"]["earlier"] is None
     assert run(mine, path, task) == []
 
 
@@ -116,7 +117,7 @@ def test_file_that_was_put_into_an_export_keeps_it(mine: Workspace, units: Path,
     before = list_all(tmp_path / "mlp" / "ckpt-10")
     units.write_text("UNITS = 64\n", encoding="utf-8")
     run(mine, path, task)
-    assert {title: line["earlier"] for title, line in read(path).items()} == {
+    assert {title: line["earlier"] for title, line in read_results(path).items()} == {
         BOTH[0]: "standing",
         BOTH[1]: "taken_away",
     }
@@ -132,9 +133,9 @@ def test_export_in_another_format_than_the_one_that_is_refused_is_taken_away(
     (tmp_path / "mlp" / "ckpt-20" / "saved_model.pb").write_text("Mine.")
     units.write_text("UNITS = 64\n", encoding="utf-8")
     run(mine, path, Task(str(tmp_path), check=False))
-    assert [read(path)[title]["earlier"] for title in BOTH] == ["taken_away", "standing"]
+    assert [read_results(path)[title]["earlier"] for title in BOTH] == ["taken_away", "standing"]
     told = "An earlier export stands there, mlp/ckpt-20, which is not known to be what a batch has put there."
-    assert told in read(path)["mlp/ckpt-20"]["summary"]
+    assert told in read_results(path)["mlp/ckpt-20"]["summary"]
     assert {name.split("/")[1] for name in list_all(tmp_path) if "/" in name} == {"ckpt-20"}
 
 
@@ -145,13 +146,13 @@ def test_export_stays_where_something_failed_and_goes_when_it_is_refused_after_t
     run(mine, path, task)
     units.write_text("UNITS = -1\n", encoding="utf-8")
     run(mine, path, task)
-    for title, line in read(path).items():
+    for title, line in read_results(path).items():
         assert (line["error"]["code"], line["earlier"]) == ("builder_failed", "standing")
         assert line["summary"].endswith(f"units=-1. An earlier export stands there, {title}.meta, as it was.")
     assert list_all(tmp_path / "mlp") == ["ckpt-10.meta", "ckpt-20.meta"]
     units.write_text("UNITS = 64\n", encoding="utf-8")
     run(mine, path, task)
-    assert {line["earlier"] for line in read(path).values()} == {"taken_away"}
+    assert {line["earlier"] for line in read_results(path).values()} == {"taken_away"}
     assert list_all(tmp_path) == ALONE
 
 
@@ -161,13 +162,13 @@ def test_export_that_an_earlier_version_left_beside_its_refusal_is_told(
     task, path = Task(str(tmp_path), check=False), tmp_path / "results.jsonl"
     units.write_text("UNITS = 64\n", encoding="utf-8")
     run(mine, path, task)
-    lines = [{k: v for k, v in line.items() if k != "earlier"} for line in read(path).values()]
+    lines = [{k: v for k, v in line.items() if k != "earlier"} for line in read_results(path).values()]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="ascii")
     made = tmp_path / "mlp" / "ckpt-10.meta"
     made.parent.mkdir(exist_ok=True)
     made.write_text("Of another day.")
     assert run(mine, path, task) == ["mlp/ckpt-10"]
-    assert (read(path)["mlp/ckpt-10"]["earlier"], made.read_text()) == ("standing", "Of another day.")
+    assert (read_results(path)["mlp/ckpt-10"]["earlier"], made.read_text()) == ("standing", "Of another day.")
 
 
 def test_export_below_a_link_that_leads_out_of_the_folder_stays(mine: Workspace, units: Path, tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_export_below_a_link_that_leads_out_of_the_folder_stays(mine: Workspace,
     (out / "mlp").symlink_to(tmp_path / "elsewhere")
     units.write_text("UNITS = 64\n", encoding="utf-8")
     run(mine, path, task)
-    assert {line["earlier"] for line in read(path).values()} == {"standing"}
+    assert {line["earlier"] for line in read_results(path).values()} == {"standing"}
     assert list_all(tmp_path / "elsewhere") == ["ckpt-10.meta", "ckpt-20.meta"]
 
 

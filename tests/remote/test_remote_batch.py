@@ -10,6 +10,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from results import read_results
 from s3 import S3, reads
 
 from tb_ckptmeta.cli import main
@@ -31,13 +32,6 @@ def runs(demo_runs: Path, tmp_path: Path) -> Path:
     return folder.parent
 
 
-def read(path: Path) -> dict[str, Any]:
-    lines = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
-    found = {f"{line['run']}/{line['name']}": line for line in lines}
-    assert len(found) == len(lines)
-    return found
-
-
 def test_batch_takes_a_url_and_goes_on_there(
     memory: Put,
     runs: Path,
@@ -56,19 +50,19 @@ def test_batch_takes_a_url_and_goes_on_there(
         earlier: int = json.loads(capsys.readouterr().out)["earlier"]
         return earlier
 
-    assert (run(url, str(output)), sorted(read(output))) == (0, BOTH)
-    lines = read(output)
+    assert (run(url, str(output)), sorted(read_results(output))) == (0, BOTH)
+    lines = read_results(output)
     assert {(line["prefix"], line["status"]) for line in lines.values()} == {(f"{url}/{t}", "match") for t in BOTH}
-    assert (run(f"{url}/", f"file://{output}"), read(output)) == (2, lines)
+    assert (run(f"{url}/", f"file://{output}"), read_results(output)) == (2, lines)
     for ending in ENDINGS:  # written again, from another step
         content = (runs / "mlp" / f"ckpt-20.{ending}").read_bytes()
         fsspec.filesystem("memory").pipe_file(f"{url}/mlp/ckpt-10.{ending}", content)
     assert run(url, str(output)) == 1
-    after = read(output)
+    after = read_results(output)
     assert after[BOTH[1]] == lines[BOTH[1]]
     assert after[BOTH[0]]["fingerprint"] != lines[BOTH[0]]["fingerprint"]
     assert run(f"file://{runs}", str(tmp_path / "local.jsonl")) == 0
-    assert {line["prefix"] for line in read(tmp_path / "local.jsonl").values()} == {str(runs / t) for t in BOTH}
+    assert {line["prefix"] for line in read_results(tmp_path / "local.jsonl").values()} == {str(runs / t) for t in BOTH}
 
 
 @pytest.mark.remote
@@ -107,7 +101,7 @@ def _exercise(
                 environment=s3.environment,
             )
         assert (outcome.status, outcome.left_alive) == (0, []), outcome.stderr
-        lines = read(output if kind == "verify" else output / "results.jsonl")
+        lines = read_results(output if kind == "verify" else output / "results.jsonl")
         shards = [(name, size) for name, size in reads(asked) if ENDINGS[1] in name]
         return outcome.document["earlier"], lines, sorted({name for name, _ in shards})
 

@@ -45,3 +45,8 @@ def test_name_has_a_problem_where_tensorflow_restores_nothing(
     except (tf.errors.OpError, ValueError):  # an UnicodeEncodeError is a ValueError
         restored = False
     assert (restored, bool(find_name_problem(prefix))) == (restores, not restores)
+
+
+def test_folder_and_file_of_one_name_are_told_apart() -> None:
+    assert find_name_problem("/\\/\\").endswith("Rename the folder \\.")
+    assert find_name_problem("/runs/\\").endswith("Rename its files.")
