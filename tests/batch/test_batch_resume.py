@@ -26,6 +26,8 @@ from tb_ckptmeta.engine.batch_work import carry_out
 from tb_ckptmeta.engine.process import Step
 from tb_ckptmeta.engine.workspace import Workspace, open_workspace
 
+pytestmark = pytest.mark.slow
+
 CODE = Path(__file__).with_name("batch_builders.py")
 
 
@@ -138,8 +140,6 @@ import time
 from pathlib import Path
 import tensorflow as tf
 from tb_ckptmeta import builder
-
-pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 
