@@ -32,7 +32,8 @@ def run(*, quick: bool = False) -> None:
         folder = Path(name)
         models = ("mlp",) if quick else ("mlp", "resnet50")
         _write_models(folder / "models", models)
-        _measure_large(folder, nodes, times)
+        for title, make in {"A chain": make_graph, "A training": make_training}.items():
+            _measure_large(folder / make.__name__, folder / "models" / "mlp-0", title, make(nodes), times)
         _measure_rebuilt(folder, models, times)
 
 
@@ -53,25 +54,56 @@ def make_graph(nodes: int) -> graph_pb2.GraphDef:
     return graph
 
 
+def make_training(nodes: int) -> graph_pb2.GraphDef:
+    """Return layers side by side, 20 nodes in each, as TensorFlow 1 trains them: variables, their slots, gradients.
+
+    Every layer's attributes name its own variable, and there are more layers than a scope may show.
+    """
+    graph = graph_pb2.GraphDef()
+    previous = ""
+    for i in range(nodes // 20):
+        own = f"layer_{i}/w"
+        for name in (own, f"{own}/Adam", f"{own}/Adam_1"):
+            variable = graph.node.add(name=name, op="VariableV2")
+            variable.attr["dtype"].type = 1
+            for size in (1024, 16 + i % 64):
+                variable.attr["shape"].shape.dim.add(size=size)
+            initial = graph.node.add(name=f"{name}/Initializer/zeros", op="Const")
+            initial.attr["value"].tensor.float_val.append(0.001 * i)
+            assign = graph.node.add(name=f"{name}/Assign", op="Assign", input=[name, initial.name])
+            read = graph.node.add(name=f"{name}/read", op="Identity", input=[name])
+            for node in (variable, initial, assign, read):
+                node.attr["_class"].list.s.append(f"loc:@{own}".encode())
+        product = graph.node.add(name=f"layer_{i}/MatMul", op="MatMul", input=[previous or own, f"{own}/read"])
+        relu = graph.node.add(name=f"layer_{i}/Relu", op="Relu", input=[product.name])
+        for step in range(5):
+            graph.node.add(name=f"gradients/layer_{i}/grad_{step}", op="Mul", input=[relu.name, product.name])
+        update = graph.node.add(name=f"Adam/update_{own}/ApplyAdam", op="ApplyAdam", input=[own, f"{own}/Adam"])
+        update.attr["_class"].list.s.append(f"loc:@{own}".encode())
+        previous = relu.name
+    for node in graph.node:
+        node.attr["T"].type = 1
+        node.attr["_output_shapes"].list.shape.add().dim.add(size=-1)
+    return graph
+
+
 def _write_models(folder: Path, models: tuple[str, ...]) -> None:
     asked = [word for name in models for word in (name, json.dumps({}))]
     command = [sys.executable, str(HERE / "write_models.py"), str(folder), *asked]
     subprocess.run(command, env=make_environment(), check=True, stderr=subprocess.DEVNULL)
 
 
-def _measure_large(folder: Path, nodes: int, times: int) -> None:
-    logdir = folder / "large"
-    graph = make_graph(nodes)
+def _measure_large(logdir: Path, checkpoint: Path, title: str, graph: graph_pb2.GraphDef, times: int) -> None:
     writer = EventFileWriter(str(logdir / "stock"))
     writer.add_event(event_pb2.Event(graph_def=graph.SerializeToString()))
     writer.close()
     runs = [f"ours-{number}" for number in range(times)]
     for number, name in enumerate(runs):
-        shutil.copytree(folder / "models" / "mlp-0", logdir / name)
+        shutil.copytree(checkpoint, logdir / name)
         graph.node[0].op = f"MatMul{number}"  # each a graph that has not been seen
         meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph)
         (logdir / name / "ckpt-1.meta").write_bytes(meta_graph.SerializeToString())
-    with start_board(logdir, environment=_use_cache(folder / "cache-large")) as board:
+    with start_board(logdir, environment=_use_cache(logdir.with_name(f"{logdir.name}-cache"))) as board:
         _wait(board, "stock", *map(_name_source, runs))
         waiting = iter(map(_name_source, runs))
         measured = take_turns(
@@ -84,7 +116,7 @@ def _measure_large(folder: Path, nodes: int, times: int) -> None:
         )
     stock = measured["the stock plugin, from an event file"]
     print_table(
-        f"A graph of {nodes:,} nodes, until its last byte has arrived; medians of {times} looks of each, in turn:",
+        f"{title} of {len(graph.node):,} nodes, until its last byte has arrived; medians of {times} of each, in turn:",
         ["", "time", "ratio"],
         [[what, as_milliseconds(seconds), as_ratio(seconds / stock)] for what, seconds in measured.items()],
     )

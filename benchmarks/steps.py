@@ -16,16 +16,17 @@ from unittest.mock import patch
 
 from tensorboard.compat.proto import meta_graph_pb2
 
-from benchmarks.graphs import make_graph
+from benchmarks.graphs import make_graph, make_training
 from benchmarks.machine import make_environment
 from benchmarks.scan import make_builders, make_tree
 from benchmarks.table import as_milliseconds, print_table
 from tb_ckptmeta.core.checkpoint_json import encode_checkpoints
 from tb_ckptmeta.core.contents import Contents
-from tb_ckptmeta.engine import bound_message, display, parsed_graph, scan, scan_local
+from tb_ckptmeta.engine import display, parsed_graph, scan, scan_local
 from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.engine.pair import Pairer
 from tb_ckptmeta.engine.process import Step
+from tb_ckptmeta.engine.rebuild import Artifacts
 from tb_ckptmeta.engine.workspace import open_workspace
 
 HERE = Path(__file__).parent
@@ -64,10 +65,10 @@ def run(*, quick: bool = False) -> None:
         folder = Path(name)
         _tell_rebuilds(folder / "models", dict(list(MODELS.items())[: 1 if quick else None]), times)
         nodes = QUICK_NODES if quick else NODES
-        (folder / "large.meta").write_bytes(
-            meta_graph_pb2.MetaGraphDef(graph_def=make_graph(nodes)).SerializeToString()
-        )
-        _tell(f"A first look at a .meta of {nodes:,} nodes", times, lambda: _look(folder / "large.meta"))
+        for title, make in {"a chain": make_graph, "a training": make_training}.items():
+            path = folder / "large.meta"
+            path.write_bytes(meta_graph_pb2.MetaGraphDef(graph_def=make(nodes)).SerializeToString())
+            _tell(f"A first look at a .meta of {nodes:,} nodes, {title}", times, lambda: _look(folder / "large.meta"))
         runs = QUICK_RUNS if quick else RUNS
         (folder / "tree").mkdir()
         make_tree(folder / "tree", runs)
@@ -110,26 +111,30 @@ def _tell_rebuilds(folder: Path, models: dict[str, str], times: int) -> None:
 def _look(path: Path) -> Taken:
     """Read a `.meta` and draw it, as a first look does."""
     with _stopwatch(
-        (bound_message, "count_fields"),
-        (parsed_graph, "parse_bounded"),
+        (parsed_graph, "read_nodes"),
         (parsed_graph, "_describe"),
+        (display, "drop_silent"),
         (display, "divide_crowds"),
-        (display, "_as_text"),
+        (display, "write_text", list),
         (display, "deflate"),
-        (display, "draw"),
     ) as taken:
         began = time.perf_counter()
         graph = parsed_graph.read_metagraph(str(path), "A graph")
         read = time.perf_counter()
-        display.draw_op_graph(graph.rebuilt, graph.graph, Contents("name", {}))
+        artifacts = Artifacts(graph.rebuilt, graph.table.serialize())
+        serialized = time.perf_counter()
+        assert artifacts.digest  # what a drawing is kept under
+        digested = time.perf_counter()
+        display.draw_op_graph(graph.rebuilt, graph.table, Contents("name", {}))
         ended = time.perf_counter()
     return {
-        "counting what the file holds": taken["count_fields"],
-        "parsing it": taken["parse_bounded"] - taken["count_fields"],
-        "describing its variables, keeping it": taken["_describe"],
-        "parsing what was kept, leaving out what says nothing": ended - read - taken["draw"],
+        "counting what the file holds, and its nodes": taken["read_nodes"],
+        "describing its variables": taken["_describe"],
+        "keeping it": serialized - read,
+        "what tells it from others": digested - serialized,
+        "leaving out what says nothing": taken["drop_silent"],
         "finding crowded scopes": taken["divide_crowds"],
-        "the text": taken["_as_text"],
+        "the text": taken["write_text"],
         "compressing it": taken["deflate"],
         ALL: ended - began,
     }

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tb_ckptmeta.engine.node_table import Node, NodeTable, Rest, make_node, parse_rest
+from tb_ckptmeta.engine.silent_attributes import PLACE
+
 MOST_PARTS = 1000
 """How many parts a scope may show."""
 _PARTS_IN_GROUP = 500
@@ -22,25 +25,26 @@ class Divided:
     outermost: tuple[str, ...]
 
 
-def divide_crowds(graph_def: Any, most: int = MOST_PARTS) -> Divided:
+def divide_crowds(table: NodeTable, most: int = MOST_PARTS) -> Divided:
     """Rename nodes so that no scope, nor function's body, has more than `most` parts.
 
     Parts that follow one another in the graph stay together: `scope/x` becomes `scope/part_2_of_7/x`.
     """
-    parts = _find_parts(node.name for node in graph_def.node)
+    parts = _find_parts(name for name, _, _, _ in table.nodes)
     outermost = parts[""]
     rename = _find_rename(parts, most)
     crowded = []
     if rename is not None:
         crowded += rename.crowded
-        _rename_nodes(graph_def.node, rename)
+        table.nodes = [_rename_node(node, rename) for node in table.nodes]
         outermost = dict.fromkeys(rename.name(name).partition("/")[0] for name in outermost)
-    for function in graph_def.library.function:
+    for function in table.other.library.function:
         rename = _find_rename(_find_parts(node.name for node in function.node_def), most)
         if rename is None:
             continue
         crowded.append(function.signature.name)
-        _rename_nodes(function.node_def, rename)
+        for message in function.node_def:
+            _rename_message(message, rename)
         for results in (function.ret, function.control_ret):
             for name, value in list(results.items()):
                 results[name] = rename.reference(value)
@@ -53,19 +57,45 @@ class _Rename:
     def __init__(self, groups: Mapping[str, str], crowded: list[str]) -> None:
         self.crowded = crowded
         self._groups = groups
+        self._names: dict[str, str] = {}
+        self._references: dict[str, str] = {}
         self._scopes: dict[str, str] = {"": ""}
+        self._rests: dict[Rest, Rest] = {}
+        self._fields: dict[bytes, bytes] = {}
 
     def name(self, name: str) -> str:
         """Return the new name of a node."""
-        at = name.rfind("/")
-        scope = name[:at] if at > 0 else ""
-        return self._join(self._scope(scope), name, name[at + 1 :] if at > 0 else name)
+        new = self._names.get(name)
+        if new is None:
+            at = name.rfind("/")
+            scope = name[:at] if at > 0 else ""
+            new = self._names[name] = self._join(self._scope(scope), name, name[at + 1 :] if at > 0 else name)
+        return new
 
     def reference(self, text: str) -> str:
         """Return a reference to a node (`^name`, `name:0`, `name:output:0`) as it is after the renaming."""
-        control = "^" if text.startswith("^") else ""
-        name, colon, rest = text[len(control) :].partition(":")
-        return f"{control}{self.name(name)}{colon}{rest}"
+        new = self._references.get(text)
+        if new is None:
+            control = "^" if text.startswith("^") else ""
+            name, colon, rest = text[len(control) :].partition(":")
+            new = self._references[text] = f"{control}{self.name(name)}{colon}{rest}"
+        return new
+
+    def rest(self, rest: Rest) -> Rest:
+        """Return a node's other fields, with the new names of those that it is placed with."""
+        new = self._rests.get(rest)
+        if new is None:
+            new = self._rests[rest] = tuple([self._fields.get(field) or self._field(field) for field in rest])
+        return new
+
+    def _field(self, field: bytes) -> bytes:
+        new = field
+        if PLACE in field:
+            message = parse_rest((field,))
+            _rename_places(message, self)
+            ((new,),) = make_node(message)[3:]
+        self._fields[field] = new
+        return new
 
     def _scope(self, scope: str) -> str:
         waiting = []
@@ -81,8 +111,9 @@ class _Rename:
 
     def _join(self, scope: str, old: str, own: str) -> str:
         group = self._groups.get(old)
-        # A name's own part may be empty: TensorFlow allows `a//b`, which is not `a/b`.
-        return "/".join([*(part for part in (scope, group) if part), own])
+        if group is not None:
+            own = f"{group}/{own}"
+        return f"{scope}/{own}" if scope else own
 
 
 def _find_rename(parts: Mapping[str, Mapping[str, None]], most: int) -> _Rename | None:
@@ -133,20 +164,27 @@ def _group(own: list[str], size: int, groups: dict[str, str]) -> None:
         groups[name] = group
 
 
+def _rename_node(node: Node, rename: _Rename) -> Node:
+    name, op, inputs, rest = node
+    return rename.name(name), op, tuple([rename.reference(text) for text in inputs]), rename.rest(rest)
+
+
+def _rename_message(node: Any, rename: _Rename) -> None:
+    node.name = rename.name(node.name)
+    if node.input:
+        inputs = [rename.reference(text) for text in node.input]
+        del node.input[:]
+        node.input.extend(inputs)
+    _rename_places(node, rename)
+
+
+def _rename_places(node: Any, rename: _Rename) -> None:
+    if "_class" in node.attr:
+        places = node.attr["_class"].list.s
+        for i, place in enumerate(places):
+            if place.startswith(PLACE):
+                places[i] = PLACE + _rename_bytes(place[len(PLACE) :], rename)
+
+
 def _rename_bytes(name: bytes, rename: _Rename) -> bytes:
     return rename.name(name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-
-
-def _rename_nodes(nodes: Iterable[Any], rename: _Rename) -> None:
-    prefix = b"loc:@"
-    for node in nodes:
-        node.name = rename.name(node.name)
-        if node.input:
-            inputs = [rename.reference(text) for text in node.input]
-            del node.input[:]
-            node.input.extend(inputs)
-        if "_class" in node.attr:
-            places = node.attr["_class"].list.s
-            for i, place in enumerate(places):
-                if place.startswith(prefix):
-                    places[i] = prefix + _rename_bytes(place[len(prefix) :], rename)

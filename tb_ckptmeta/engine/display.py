@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import text_format
 from tensorboard.compat.proto import graph_pb2, node_def_pb2, types_pb2
 
 from tb_ckptmeta.core.compare import Comparison, compare
@@ -16,11 +15,14 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.leftovers import find_places
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.core.renames import Rename
+from tb_ckptmeta.engine.collection import collection_paused
 from tb_ckptmeta.engine.conceptual_keras import graph_from_keras_config
 from tb_ckptmeta.engine.conceptual_scopes import graph_from_scopes
 from tb_ckptmeta.engine.crowds import divide_crowds
+from tb_ckptmeta.engine.graph_text import write_text
 from tb_ckptmeta.engine.gzipped import Deflated, deflate, finish_gzip
-from tb_ckptmeta.engine.silent_attributes import SilentAttributes, drop_uncalled
+from tb_ckptmeta.engine.node_table import NodeTable, make_message, make_node, tabulate
+from tb_ckptmeta.engine.silent_attributes import drop_silent, drop_uncalled
 
 _VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "VarHandle"})
 _DTYPE_NUMBERS = {name: number for number, name in DTYPE_NAMES.items()}
@@ -40,27 +42,24 @@ class Drawing:
     names: tuple[str, ...]
 
 
-def draw_op_graph(rebuilt: Rebuilt, graph: bytes, contents: Contents, renames: Sequence[Rename] = ()) -> Drawing:
+def draw_op_graph(rebuilt: Rebuilt, graph: NodeTable, contents: Contents, renames: Sequence[Rename] = ()) -> Drawing:
     """Draw the op graph, variables with what the checkpoint holds of them.
 
     A variable's node gets the attributes `checkpoint_key`, `checkpoint_shape`, `checkpoint_dtype` and
     `checkpoint_bytes`.
     """
-    graph_def = graph_pb2.GraphDef()
-    graph_def.ParseFromString(graph)
     comparison = compare(rebuilt, contents, renames)
     keys = {n: key for i, key in comparison.binding.items() for n in _list_nodes(rebuilt.variables[i])}
     names = {n for v in rebuilt.variables for n in _list_nodes(v)}
-    drop_uncalled(graph_def)
-    silent = SilentAttributes()
-    for node in graph_def.node:
-        silent.drop(node)
-        if node.op in _VARIABLE_OPS and node.name in names:
-            describe_variable(node, keys.get(node.name), contents)
-    for function in graph_def.library.function:
-        for node in function.node_def:
-            silent.drop(node)
-    return draw(graph_def, _describe_verdict(comparison, contents))
+    with collection_paused():
+        table = drop_silent(drop_uncalled(graph))
+        for place, node in enumerate(table.nodes):
+            name, op, _, _ = node
+            if op in _VARIABLE_OPS and name in names:
+                message = make_message(node)
+                describe_variable(message, keys.get(name), contents)
+                table.nodes[place] = make_node(message)
+        return _draw(table, _describe_verdict(comparison, contents))
 
 
 def draw_conceptual_graph(
@@ -88,10 +87,14 @@ def draw_conceptual_graph(
 
 def draw(graph_def: graph_pb2.GraphDef, facts: Mapping[str, Any]) -> Drawing:
     """Make a drawing of a graph; scopes with too many parts to be shown at once are divided."""
-    divided = divide_crowds(graph_def)
+    return _draw(tabulate(graph_def), facts)
+
+
+def _draw(table: NodeTable, facts: Mapping[str, Any]) -> Drawing:
+    divided = divide_crowds(table)
     if divided.crowded:
         facts = {**facts, "divided_for_display": [scope or "(the outermost)" for scope in divided.crowded]}
-    return Drawing(deflate(_as_text(graph_def)), facts, divided.outermost)
+    return Drawing(deflate(write_text(table)), facts, divided.outermost)
 
 
 def finish_drawing(drawing: Drawing, title: str, facts: Mapping[str, Any]) -> bytes:
@@ -115,7 +118,7 @@ def finish_drawing(drawing: Drawing, title: str, facts: Mapping[str, Any]) -> by
                 node.attr[key].list.s.append(f"and {len(value) - len(shown)} more".encode("ascii"))
         else:
             node.attr[key].s = _ascii(str(value)).encode("ascii")
-    return finish_gzip(drawing.content, _as_ordered_text(identity))
+    return finish_gzip(drawing.content, _as_text(identity))
 
 
 def _list_nodes(variable: ModelVariable) -> tuple[str, ...]:
@@ -137,7 +140,7 @@ def make_error_graph(error: CkptMetaError) -> bytes:
         lines = [*lines[:20], f"[... {len(lines) - 60} lines left out ...]", *lines[-40:]]
     for number, line in enumerate(lines, 1):
         node.attr[f"{number:02d}"].s = _ascii(line).encode("ascii")
-    return finish_gzip(deflate(b""), _as_ordered_text(graph_def))
+    return finish_gzip(deflate([]), _as_text(graph_def))
 
 
 def describe_variable(node: node_def_pb2.NodeDef, key: str | None, contents: Contents) -> None:
@@ -202,11 +205,4 @@ def _ascii(text: str) -> str:
 
 
 def _as_text(graph_def: graph_pb2.GraphDef) -> bytes:
-    """Return a graph as the dashboard takes it. Twelve times as fast as `_as_ordered_text`."""
-    return str(graph_def).encode("ascii", "backslashreplace")
-
-
-def _as_ordered_text(graph_def: graph_pb2.GraphDef) -> bytes:
-    """Return a graph as the dashboard takes it, attributes in the order of their names."""
-    text: str = text_format.MessageToString(graph_def)
-    return text.encode("ascii", "backslashreplace")
+    return b"".join(write_text(tabulate(graph_def)))

@@ -12,6 +12,7 @@ from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import digest_own_code
 from tb_ckptmeta.engine.display import Drawing, draw_conceptual_graph, draw_op_graph
 from tb_ckptmeta.engine.gzipped import Deflated
+from tb_ckptmeta.engine.node_table import read_nodes
 from tb_ckptmeta.engine.rebuild import Artifacts
 
 KIND = "drawing"
@@ -30,11 +31,18 @@ class Drawer:
 
     def draw(self, artifacts: Artifacts, contents: Contents, renames: Sequence[Rename], *, conceptual: bool) -> Drawing:
         """Draw the op graph of a rebuilt model, or the conceptual graph."""
-        function = draw_conceptual_graph if conceptual else draw_op_graph
         rules = [str(rename) for rename in renames]
-        parts = [artifacts.digest, contents.structure, rules, function.__name__, digest_own_code()]
+        what = "conceptual" if conceptual else "op"
+        parts = [artifacts.digest, contents.structure, rules, what, digest_own_code()]
         key = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
-        return self._keep(key, lambda: function(artifacts.rebuilt, artifacts.graph, contents, renames))
+
+        def draw() -> Drawing:
+            if conceptual:
+                return draw_conceptual_graph(artifacts.rebuilt, artifacts.graph, contents, renames)
+            table = artifacts.table or read_nodes(artifacts.graph)
+            return draw_op_graph(artifacts.rebuilt, table, contents, renames)
+
+        return self._keep(key, draw)
 
     def _keep(self, key: str, make: Callable[[], Drawing]) -> Drawing:
         entry = self._cache.read(KIND, key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _LEVEL = 3
@@ -25,11 +26,17 @@ class Deflated:
     size: int
 
 
-def deflate(content: bytes) -> Deflated:
-    """Compress the beginning of a gzip file."""
+def deflate(content: Iterable[bytes]) -> Deflated:
+    """Compress the beginning of a gzip file, part by part."""
     compressor = zlib.compressobj(_LEVEL, wbits=-zlib.MAX_WBITS)
-    data = compressor.compress(content) + compressor.flush(zlib.Z_FULL_FLUSH)
-    return Deflated(data, zlib.crc32(content), len(content))
+    data = []
+    crc = size = 0
+    for part in content:
+        data.append(compressor.compress(part))
+        crc = zlib.crc32(part, crc)
+        size += len(part)
+    data.append(compressor.flush(zlib.Z_FULL_FLUSH))
+    return Deflated(b"".join(data), crc, size)
 
 
 def finish_gzip(beginning: Deflated, end: bytes) -> bytes:

@@ -5,7 +5,7 @@ Runs in the caller's process. Nothing is imported into TensorFlow, and nothing r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -17,19 +17,19 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.engine.bound_message import parse_bounded
 from tb_ckptmeta.engine.checkpoint_file import open_file
+from tb_ckptmeta.engine.collection import collection_paused
 from tb_ckptmeta.engine.inline_functions import MOST_NODES, inline_functions, parse_tensor
-from tb_ckptmeta.engine.silent_attributes import drop_value
-from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
+from tb_ckptmeta.engine.node_table import NodeTable, make_message, read_nodes, tabulate
+from tb_ckptmeta.engine.restored import VARIABLES, find_ancestors, find_restored
+from tb_ckptmeta.engine.silent_attributes import drop_values
+from tb_ckptmeta.engine.sstable import MalformedError
+from tb_ckptmeta.engine.wire import LENGTH, split_fields
 
 MOST_BYTES = 128 << 20
 _MOST_FIELDS = 4_000_000
 _LONGEST_NAME = 2000
 """What a file may take, and what it may hold: more than the graph of any model that is trained."""
 
-_VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
-_ASSIGNS = frozenset({"Assign", "AssignVariableOp"})
-_PASSING = frozenset({"Identity", "Reshape", "Cast"})
-_RESTORES = frozenset({"RestoreV2", "Restore", "RestoreSlice"})
 _SIGNATURE = "serving_default"
 _INTERNAL = "__saved_model_"
 _SERVE = "serve"
@@ -37,17 +37,10 @@ _REFERENCE_TYPES = 100  # types.proto: a reference to a type is its number and 1
 
 
 class Graph(NamedTuple):
-    """What a source says: facts about its variables, and its graph as a serialized GraphDef."""
+    """What a source says: facts about its variables, and its graph."""
 
     rebuilt: Rebuilt
-    graph: bytes
-
-
-class _Restored(NamedTuple):
-    """What restores a variable: the checkpoint's key, and the slice of it (`20 4 0,10:0,4`) or an empty text."""
-
-    key: str
-    slice: str
+    table: NodeTable
 
 
 def read_metagraph(path: str, title: str) -> Graph:
@@ -56,10 +49,9 @@ def read_metagraph(path: str, title: str) -> Graph:
     Raises:
         CkptMetaError: SOURCE_UNREADABLE, SOURCE_MISSING, CHECKPOINT_UNREADABLE.
     """
-    meta = _parse(_read_file(path), path)
-    _require_nodes(meta, path)
-    outputs = _find_outputs(meta)
-    return _describe(meta, meta.graph_def, {name for name, _ in outputs}, title, whole=True)
+    with collection_paused():
+        meta, table = _parse_metagraph(_read_file(path), path)
+        return _describe(meta, table, {name for name, _ in _find_outputs(meta)}, title, whole=True)
 
 
 def read_saved_model(path: str, title: str) -> Graph:
@@ -72,33 +64,33 @@ def read_saved_model(path: str, title: str) -> Graph:
     if not metas:
         raise _unreadable(path, "there is no MetaGraphDef in it")
     meta = next((m for m in metas if _SERVE in m.meta_info_def.tags), metas[0])
-    _require_nodes(meta, path)
+    _require_shown([node.name for node in meta.graph_def.node], meta.graph_def.library, path)
     flat, alias = inline_functions(meta.graph_def, path)
     outputs = {alias.get(tensor, tensor)[0] for tensor in _find_outputs(meta)}
-    return _describe(meta, flat, outputs, title, whole=not outputs, alias=alias)
+    return _describe(meta, tabulate(flat), outputs, title, whole=not outputs, alias=alias)
 
 
 def _describe(
     meta: Any,
-    graph_def: Any,
+    table: NodeTable,
     outputs: set[str],
     title: str,
     *,
     whole: bool,
     alias: Mapping[tuple[str, int], tuple[str, int]] | None = None,
 ) -> Graph:
-    nodes = {n.name: n for n in graph_def.node}
-    restored = _find_restored(nodes, meta.saver_def, alias or {})
-    needed = _find_ancestors(nodes, outputs & nodes.keys(), waits=False)
+    nodes = {node[0]: node for node in table.nodes}
+    restored = find_restored(nodes, meta.saver_def, alias or {})
+    needed = find_ancestors(nodes, outputs & nodes.keys(), waits=False)
     groups: dict[str, list[str]] = {}
-    for name, node in nodes.items():
-        if node.op in _VARIABLES:
+    for name, op, _, _ in nodes.values():
+        if op in VARIABLES:
             groups.setdefault(restored[name].key if name in restored else name, []).append(name)
     trainable = _list_collection(meta, "trainable_variables")
     local = _list_collection(meta, "local_variables") - _list_collection(meta, "variables")
     variables = []
     for key, names in groups.items():
-        first = nodes[names[0]]
+        first = make_message(nodes[names[0]])
         sliced = restored[names[0]].slice if names[0] in restored else ""
         read = any(n in needed for n in names) if needed else names[0] in restored or names[0] not in local
         if not read and names[0] not in restored:
@@ -115,77 +107,10 @@ def _describe(
     rebuilt = Rebuilt(tuple(variables), None, {}, "", versions={"tensorflow": version} if version else {}, notes=notes)
     # An input that the outputs do not need stays: clients feed it.
     kept = needed | {n for s in _list_signatures(meta) for n in _list_inputs(s)}
-    shown = graph_def if whole else _cut(graph_def, kept)
-    for node in chain(shown.node, *(function.node_def for function in shown.library.function)):
-        drop_value(node)
-    return Graph(rebuilt, shown.SerializeToString(deterministic=True))
-
-
-def _find_restored(
-    nodes: Mapping[str, Any], saver: Any, alias: Mapping[tuple[str, int], tuple[str, int]]
-) -> dict[str, _Restored]:
-    """Return what the graph's own restore operation gives each variable: node -> key and slice.
-
-    Only what that operation waits for counts: a training may have restored parts of other checkpoints.
-    """
-    operation = parse_tensor(saver.restore_op_name)[0]
-    if not operation:
-        return {}
-    # A function's call returns a tensor that waits for all that it assigns.
-    start = alias.get((operation, 0), (operation, 0))[0]
-    found: dict[str, _Restored] = {}
-    for name in _find_ancestors(nodes, {start} & nodes.keys()):
-        node = nodes[name]
-        if node.op not in _ASSIGNS or len(node.input) < 2:
-            continue
-        variable = parse_tensor(node.input[0])[0]
-        restored = _trace_restore(nodes, node.input[1])
-        if restored is not None and variable in nodes and nodes[variable].op in _VARIABLES:
-            found[variable] = restored
-    return found
-
-
-def _trace_restore(nodes: Mapping[str, Any], tensor: str) -> _Restored | None:
-    """Follow an assigned value to the restore operation that gives it."""
-    for _ in range(8):
-        name, number = parse_tensor(tensor)
-        node = nodes.get(name)
-        if node is None:
-            return None
-        if node.op in _RESTORES:
-            texts = [_read_texts(nodes, i) for i in node.input[1:3]]
-            keys = texts[0] if texts else []
-            slices = texts[1] if len(texts) > 1 else []
-            if number >= len(keys):
-                return None
-            return _Restored(keys[number], slices[number] if number < len(slices) else "")
-        if node.op not in _PASSING or not node.input:
-            return None
-        tensor = node.input[0]
-    return None
-
-
-def _read_texts(nodes: Mapping[str, Any], tensor: str) -> list[str]:
-    node = nodes.get(parse_tensor(tensor)[0])
-    if node is None or node.op != "Const":
-        return []
-    return [t.decode("utf-8", "replace") for t in node.attr["value"].tensor.string_val]
-
-
-def _find_ancestors(nodes: Mapping[str, Any], names: Iterable[str], *, waits: bool = True) -> set[str]:
-    """Return what nodes depend on, themselves included; without `waits`, what they merely wait for is left out.
-
-    `tf.function` lets whatever it returns wait for all that it has read.
-    """
-    needed: set[str] = set()
-    stack = list(names)
-    while stack:
-        name = stack.pop()
-        if name not in needed and name in nodes:
-            needed.add(name)
-            inputs = nodes[name].input
-            stack.extend(parse_tensor(i.lstrip("^"))[0] for i in inputs if waits or not i.startswith("^"))
-    return needed
+    if not whole:
+        _cut(table, kept)
+    drop_values(table)
+    return Graph(rebuilt, table)
 
 
 def _list_signatures(meta: Any) -> list[Any]:
@@ -239,34 +164,21 @@ def _read_dtype(node: Any) -> str:
     return DTYPE_NAMES.get(number % _REFERENCE_TYPES, str(number))
 
 
-def _cut(graph_def: Any, kept: set[str]) -> Any:
-    """Return a graph of the nodes that are kept, which wait for no other."""
-    cut = type(graph_def)()
-    cut.versions.CopyFrom(graph_def.versions)
-    cut.library.CopyFrom(graph_def.library)
-    for node in graph_def.node:
-        if node.name in kept:
-            added = cut.node.add()
-            added.CopyFrom(node)
-            del added.input[:]
-            added.input.extend(i for i in node.input if not i.startswith("^") or i[1:] in kept)
-    return cut
+def _cut(table: NodeTable, kept: set[str]) -> None:
+    """Leave the nodes that are kept, which wait for no other."""
+    table.nodes = [
+        (name, op, tuple(i for i in inputs if not i.startswith("^") or i[1:] in kept), rest)
+        for name, op, inputs, rest in table.nodes
+        if name in kept
+    ]
 
 
 def _split_saved_model(data: bytes, path: str) -> Iterator[bytes]:
     """Yield the MetaGraphDefs of a SavedModel: `int64 saved_model_schema_version = 1; repeated … meta_graphs = 2`."""
-    at = 0
     try:
-        while at < len(data):
-            tag, at = decode_varint(data, at)
-            size, at = decode_varint(data, at)
-            if tag == (1 << 3 | 0):
-                continue
-            if tag & 7 != 2 or at + size > len(data):
-                raise MalformedError("is corrupt")
-            if tag >> 3 == 2:
-                yield data[at : at + size]
-            at += size
+        for tag, _, begin, end in split_fields(data):
+            if tag == (2 << 3 | LENGTH):
+                yield data[begin:end]
     except MalformedError:
         raise _unreadable(path, "it is no SavedModel") from None
 
@@ -279,6 +191,23 @@ def _read_file(path: str) -> bytes:
     return data
 
 
+def _parse_metagraph(data: bytes, path: str) -> tuple[Any, NodeTable]:
+    """Return a MetaGraphDef without its graph (`GraphDef graph_def = 2`), and that."""
+    graph, others = [], []
+    try:
+        for tag, start, begin, end in split_fields(data):
+            if tag == (2 << 3 | LENGTH):
+                graph.append(data[begin:end])
+            else:
+                others.append(data[start:end])
+        meta = parse_bounded(meta_graph_pb2.MetaGraphDef, b"".join(others), _MOST_FIELDS)
+        table = read_nodes(b"".join(graph), _MOST_FIELDS, MOST_NODES)
+    except MalformedError as error:
+        raise _unreadable(path, f"it {error}") from None
+    _require_shown([name for name, _, _, _ in table.nodes], table.other.library, path)
+    return meta, table
+
+
 def _parse(data: bytes, path: str) -> Any:
     try:
         return parse_bounded(meta_graph_pb2.MetaGraphDef, data, _MOST_FIELDS)
@@ -286,14 +215,14 @@ def _parse(data: bytes, path: str) -> Any:
         raise _unreadable(path, f"it {error}") from None
 
 
-def _require_nodes(meta: Any, path: str) -> None:
-    if not meta.graph_def.node:
+def _require_shown(names: Sequence[str], library: Any, path: str) -> None:
+    """Refuse a graph that is empty, or that no dashboard could show."""
+    if not names:
         raise _unreadable(path, "its graph is empty")
-    functions = chain.from_iterable(function.node_def for function in meta.graph_def.library.function)
-    longest = max((len(node.name) for node in chain(meta.graph_def.node, functions)), default=0)
-    if longest > _LONGEST_NAME:
+    inner = (node.name for function in library.function for node in function.node_def)
+    if max(map(len, chain(names, inner))) > _LONGEST_NAME:
         raise _unreadable(path, f"an operation's name has more than {_LONGEST_NAME} characters")
-    if len(meta.graph_def.node) > MOST_NODES:
+    if len(names) > MOST_NODES:
         raise _unreadable(path, f"its graph has more than {MOST_NODES} operations")
 
 

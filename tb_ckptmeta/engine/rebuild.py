@@ -26,6 +26,7 @@ from tb_ckptmeta.engine.turns import Turns, acquire
 if TYPE_CHECKING:
     from tb_ckptmeta.core.contents import Contents
     from tb_ckptmeta.core.rebuilt import Rebuilt
+    from tb_ckptmeta.engine.node_table import NodeTable
 
 _MOST_KEPT = 8
 
@@ -36,11 +37,15 @@ KIND = "rebuild"
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What a rebuild made: the facts, the forward pass as a serialized GraphDef, and what user code read for it."""
+    """What a rebuild made: the facts, the forward pass as a serialized GraphDef, and what user code read for it.
+
+    `table`: the same graph as whoever has just read it has it, if anybody has; it takes several times the memory.
+    """
 
     rebuilt: Rebuilt
     graph: bytes
     dependencies: Dependencies = field(default_factory=Dependencies)
+    table: NodeTable | None = field(default=None, compare=False, repr=False)
 
     @functools.cached_property
     def digest(self) -> str:

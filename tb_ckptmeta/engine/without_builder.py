@@ -21,7 +21,7 @@ from tb_ckptmeta.core.source import METAGRAPH, OBJECTS, SAVED_MODEL, FoundSource
 from tb_ckptmeta.core.verdict import Row, Verdict
 from tb_ckptmeta.engine.checkpoint_file import stamp_file
 from tb_ckptmeta.engine.keras_source import read_configuration
-from tb_ckptmeta.engine.parsed_graph import Graph, read_metagraph, read_saved_model
+from tb_ckptmeta.engine.parsed_graph import read_metagraph, read_saved_model
 from tb_ckptmeta.engine.rebuild import Artifacts
 from tb_ckptmeta.engine.sources import check_source_confined
 from tb_ckptmeta.engine.verify import verify
@@ -33,7 +33,7 @@ class SourceReader:
     """Reads what is merely parsed, and keeps the last few while their files stay the same. Safe for threads."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], tuple[tuple[int, int], Graph]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[tuple[int, int], Artifacts]] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, checkpoint: Checkpoint, source: FoundSource) -> Artifacts:
@@ -46,14 +46,17 @@ class SourceReader:
         check_source_confined(source.path, checkpoint)
         now, key = stamp_file(source.path), (source.kind, source.path)
         with self._lock:  # one at a time: a large one takes memory and seconds
-            kept = self._kept.get(key)
+            kept, table = self._kept.get(key), None
             if kept is None or kept[0] != now:
                 read = read_metagraph if source.kind == METAGRAPH else read_saved_model
-                kept = self._kept[key] = (now, read(source.path, source.title))
+                graph = read(source.path, source.title)
+                # Whoever asked for it may go on with the table; what is kept is smaller without.
+                table = graph.table
+                kept = self._kept[key] = (now, Artifacts(graph.rebuilt, table.serialize()))
             self._kept.move_to_end(key)
             while len(self._kept) > _MOST_KEPT:
                 self._kept.popitem(last=False)
-        return Artifacts(kept[1].rebuilt, kept[1].graph)
+        return kept[1] if table is None else replace(kept[1], table=table)
 
 
 def require_graph(source: FoundSource, what: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 from tensorboard.compat.proto import function_pb2, graph_pb2, meta_graph_pb2, types_pb2
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine import inline_functions, parsed_graph
+from tb_ckptmeta.engine import inline_functions, parsed_graph, restored
+from tb_ckptmeta.engine.node_table import make_message
 from tb_ckptmeta.engine.parsed_graph import read_metagraph, read_saved_model
 
 Write = Callable[[Any], str]
@@ -91,10 +92,31 @@ def test_metagraph_without_a_saver_goes_by_the_variables_names(write: Write) -> 
     assert "compared by their names" in read.rebuilt.notes[0]
 
 
+def test_names_that_a_restore_operation_reads_are_read_once_for_all_variables(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta = make_graph()
+    nodes = {node.name: node for node in meta.graph_def.node}
+    nodes["names"].attr["value"].tensor.string_val[:] = [f"stored/{i}".encode() for i in range(50)]
+    for i in range(1, 50):
+        for name, op, inputs in (
+            (f"w{i}", "VarHandleOp", []),
+            (f"same{i}", "Identity", [f"restore:{i}"]),
+            (f"assign{i}", "AssignVariableOp", [f"w{i}", f"same{i}"]),
+        ):
+            meta.graph_def.node.add(name=name, op=op, input=inputs)
+        nodes["all"].input.append(f"^assign{i}")
+    parsed = []
+    monkeypatch.setattr(restored, "make_message", lambda node: parsed.append(node[0]) or make_message(node))
+    read = read_metagraph(write(meta), "It")
+    assert {v.name for v in read.rebuilt.variables} == {f"stored/{i}" for i in range(50)}
+    assert sorted(parsed) == ["names", "slices"]
+
+
 def test_metagraph_drops_the_values_of_large_constants_alone(write: Write) -> None:
     meta = make_graph()
     meta.graph_def.node.add(name="large", op="Const").attr["value"].tensor.tensor_content = b"x" * 3_000_000
-    graph = graph_pb2.GraphDef.FromString(read_metagraph(write(meta), "It").graph)
+    graph = graph_pb2.GraphDef.FromString(read_metagraph(write(meta), "It").table.serialize())
     attributes = {n.name: set(n.attr) for n in graph.node}
     assert attributes["large"] == {"_too_large_attrs"}
     assert attributes["names"] == {"value"}
@@ -104,7 +126,7 @@ def test_saved_model_puts_functions_in_the_place_of_their_calls(write: Write) ->
     meta = make_calls(("outer", ["inner"]), ("inner", []))
     meta.signature_def["serving_default"].outputs["z"].name = "call:0"
     read = read_saved_model(write(wrap(meta)), "It")
-    graph = graph_pb2.GraphDef.FromString(read.graph)
+    graph = graph_pb2.GraphDef.FromString(read.table.serialize())
     assert {n.name for n in graph.node} == {"w", "read", "y", "call/leaf"}
     assert not graph.library.function
 

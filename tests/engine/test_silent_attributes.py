@@ -6,14 +6,20 @@ from typing import Any
 
 from tensorboard.compat.proto import graph_pb2
 
-from tb_ckptmeta.engine.silent_attributes import MOST_CONSTANT_BYTES, SilentAttributes, drop_uncalled
+from tb_ckptmeta.engine.node_table import parse_rest, tabulate
+from tb_ckptmeta.engine.silent_attributes import MOST_CONSTANT_BYTES, drop_silent, drop_uncalled
 
 
 def drop(graph: Any) -> list[set[str]]:
-    silent = SilentAttributes()
-    for node in graph.node:
-        silent.drop(node)
-    return [set(node.attr) for node in graph.node]
+    """Return the attributes that stay, of the graph's nodes; a function's body has to keep the same."""
+    graph.library.function.add().node_def.extend(graph.node)
+    table = tabulate(graph)
+    before = table.serialize()
+    said = drop_silent(table)
+    assert table.serialize() == before
+    left = [set(parse_rest(rest).attr) for *_, rest in said.nodes]
+    assert [set(node.attr) for node in said.other.library.function[0].node_def] == left
+    return left
 
 
 def test_empty_attributes_are_dropped_and_others_stay() -> None:
@@ -59,6 +65,8 @@ def test_functions_stay_that_something_calls() -> None:
     graph.node.add(name="a", op="called")
     graph.node.add(name="b", op="While").attr["body"].func.name = "passed"
     graph.library.gradient.add(function_name="called", gradient_func="gradient")
-    drop_uncalled(graph)
-    assert [f.signature.name for f in graph.library.function] == ["called", "called_by_it", "passed"]
-    assert not graph.library.gradient
+    table = tabulate(graph)
+    left = drop_uncalled(table).other.library
+    assert [f.signature.name for f in left.function] == ["called", "called_by_it", "passed"]
+    assert not left.gradient
+    assert len(table.other.library.function) == 4

@@ -1,0 +1,74 @@
+"""Write a graph as protobuf text, as the dashboard takes it. Runs in the caller's process.
+
+It is the text of protobuf's own writer (protobuf.dev: Text Format), byte for byte, and that writes the attributes: each
+once for all nodes that have the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tb_ckptmeta.engine.node_table import Node, NodeTable, Rest, make_message, parse_rest
+
+_NODES_AT_ONCE = 1000
+_MOST_KNOWN = 1 << 14
+_ESCAPED = "\"'\\"
+
+
+def write_text(table: NodeTable) -> Iterator[bytes]:
+    """Yield the text of a graph, part by part; characters beyond ASCII are escaped, for the dashboard would do so."""
+    rests = _Rests()
+    for start in range(0, len(table.nodes), _NODES_AT_ONCE):
+        nodes = table.nodes[start : start + _NODES_AT_ONCE]
+        write = _write_plain if _are_plain(nodes) else _write_any
+        yield _encode("".join([f"node {{\n{write(node)}{rests.write(node[3])}}}\n" for node in nodes]))
+    yield _encode(str(table.other))
+
+
+class _Rests:
+    """The texts of what follows the inputs of nodes."""
+
+    def __init__(self) -> None:
+        self._known: dict[Rest, str] = {}
+        self._fields: dict[bytes, str] = {}
+
+    def write(self, rest: Rest) -> str:
+        text = self._known.get(rest)
+        if text is None:
+            text = self._known[rest] = "".join(map(self._write_field, rest))
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
+        return text
+
+    def _write_field(self, field: bytes) -> str:
+        text = self._fields.get(field)
+        if text is None:
+            text = self._fields[field] = _indent(str(parse_rest((field,))))
+            if len(self._fields) > _MOST_KNOWN:
+                self._fields.clear()
+        return text
+
+
+def _write_plain(node: Node) -> str:
+    name, op, inputs, _ = node
+    read = "".join([f'  input: "{tensor}"\n' for tensor in inputs])
+    return f'  name: "{name}"\n  op: "{op}"\n{read}'
+
+
+def _write_any(node: Node) -> str:
+    return _indent(str(make_message((*node[:3], ()))))
+
+
+def _are_plain(nodes: Sequence[Node]) -> bool:
+    """Return whether names, operations and inputs stand in quotation marks as they are."""
+    text = "".join([name + op + "".join(inputs) for name, op, inputs, _ in nodes])
+    plain = text.isascii() and text.isprintable() and not any(mark in text for mark in _ESCAPED)
+    return plain and all(name and op for name, op, _, _ in nodes)
+
+
+def _indent(text: str) -> str:
+    return "".join([f"  {line}\n" for line in text.split("\n")[:-1]])
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("ascii", "backslashreplace")

@@ -1,0 +1,155 @@
+"""A graph's table says what its messages say, however the graph is written; its text is protobuf's own."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorboard.compat.proto import graph_pb2, node_def_pb2
+
+from tb_ckptmeta.engine.bound_message import count_fields
+from tb_ckptmeta.engine.graph_text import write_text
+from tb_ckptmeta.engine.node_table import make_message, make_node, read_nodes, tabulate
+from tb_ckptmeta.engine.sstable import MalformedError
+
+TEXT = st.one_of(st.text("ab/_", max_size=6), st.text(max_size=6), st.text("n", min_size=120, max_size=300))
+VALUE = st.one_of(st.binary(max_size=5), st.integers(-(1 << 63), (1 << 63) - 1), st.floats(width=32), st.booleans())
+LAYOUT = st.tuples(TEXT, TEXT, st.lists(TEXT, max_size=3), TEXT, st.dictionaries(TEXT.filter(bool), VALUE, max_size=3))
+
+
+def build_node(name: str, op: str, inputs: list[str], device: str, attributes: dict[str, Any]) -> Any:
+    node = node_def_pb2.NodeDef(name=name, op=op, input=inputs, device=device)
+    for key, value in attributes.items():
+        field = {bytes: "s", int: "i", float: "f", bool: "b"}[type(value)]
+        setattr(node.attr[key], field, value)
+    return node
+
+
+GRAPH = st.lists(LAYOUT, max_size=5).map(lambda nodes: graph_pb2.GraphDef(node=[build_node(*n) for n in nodes]))
+
+
+def text_of(graph: Any) -> bytes:
+    return text_format.MessageToString(graph).encode("ascii", "backslashreplace")
+
+
+def write_field(number: int, data: bytes) -> bytes:
+    """A field that has a length, of less than 128 bytes."""
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+@settings(deadline=None)
+@given(GRAPH)
+def test_table_says_what_the_messages_say(graph: Any) -> None:
+    graph.versions.producer = 7
+    graph.library.function.add().signature.name = "f"
+    table = tabulate(graph)
+    assert [make_message(node) for node in table.nodes] == list(graph.node)
+    assert graph_pb2.GraphDef(node=map(make_message, table.nodes), **fields_of(table.other)) == graph
+    assert graph_pb2.GraphDef.FromString(table.serialize()) == graph
+    assert list(map(make_node, map(make_message, table.nodes))) == table.nodes
+
+
+def fields_of(message: Any) -> dict[str, Any]:
+    return {field.name: value for field, value in message.ListFields()}
+
+
+@settings(deadline=None)
+@given(GRAPH)
+def test_text_says_what_the_messages_say(graph: Any) -> None:
+    graph.versions.producer = 7
+    text = b"".join(write_text(tabulate(graph)))
+    assert text.isascii()
+    if str(graph).isascii():  # else it is for the dashboard alone
+        assert text_format.Parse(text, graph_pb2.GraphDef()) == graph
+
+
+@settings(deadline=None)
+@given(GRAPH)
+def test_text_is_that_of_protobuf_attributes_in_order(graph: Any) -> None:
+    for node in graph.node:
+        for value in node.attr.values():
+            value.ClearField("f")  # protobuf's two writers differ
+    assert b"".join(write_text(tabulate(graph))) == text_of(graph)
+
+
+def test_text_of_more_nodes_than_are_written_at_once_is_that_of_protobuf() -> None:
+    graph = graph_pb2.GraphDef()
+    for i in range(2500):
+        node = graph.node.add(
+            name=f"scope/op_{i}" if i != 1700 else "scope/öp", op="Add", input=[f"op_{i - 1}"] * (i % 3)
+        )
+        node.attr["T"].type = 1
+        node.attr["value"].tensor.tensor_content = bytes([i % 7, 10, 34, 200])
+    parts = list(write_text(tabulate(graph)))
+    assert len(parts) > 3
+    assert b"".join(parts) == text_of(graph)
+
+
+@settings(deadline=None)
+@given(GRAPH)
+def test_fields_are_counted_as_they_are_on_the_wire(graph: Any) -> None:
+    data = graph.SerializeToString()
+    fields = count_fields(data, graph.DESCRIPTOR, 1 << 30)
+    assert len(read_nodes(data, fields).nodes) == len(graph.node)
+    if fields:
+        with pytest.raises(MalformedError, match=f"more than {fields - 1} fields"):
+            read_nodes(data, fields - 1)
+
+
+@settings(deadline=None)
+@given(GRAPH, st.randoms())
+def test_fields_in_any_order_are_read_as_protobuf_reads_them(graph: Any, order: random.Random) -> None:
+    """Of a field that is written twice the last counts, and what a later one says of a message is added to it."""
+    written = []
+    for node in graph.node:
+        fields = [write_field(1, node.name.encode()[:100]), write_field(2, b"Add"), write_field(1, b"again")]
+        fields += [write_field(3, text.encode()[:100]) for text in node.input if text.isascii()]
+        fields += [b"\x38\x05", write_field(5, write_field(1, b"T") + write_field(2, b"\x30\x01"))]
+        order.shuffle(fields)
+        written.append(write_field(1, b"".join(fields)[:127]))
+    written.append(write_field(4, b"\x08\x07"))
+    order.shuffle(written)
+    data = b"".join(written)
+    try:
+        expected = graph_pb2.GraphDef.FromString(data)
+    except Exception:
+        with pytest.raises(MalformedError):
+            read_nodes(data)
+        return
+    table = read_nodes(data)
+    assert [make_message(node) for node in table.nodes] == list(expected.node)
+    assert table.other.versions == expected.versions
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60), GRAPH, st.integers(0, 400))
+def test_bytes_of_any_kind_are_read_or_refused_as_protobuf_does(garbage: bytes, graph: Any, at: int) -> None:
+    data = graph.SerializeToString()
+    for changed in (garbage, data[:at], data[:at] + garbage + data[at:], data[:at] + data[at + 1 :]):
+        try:
+            table = read_nodes(changed, 10_000, 10_000)
+        except MalformedError:
+            continue
+        assert [make_message(node) for node in table.nodes] == list(graph_pb2.GraphDef.FromString(changed).node)
+
+
+def test_too_many_operations_are_refused_and_inputs_of_one_before_they_are_read() -> None:
+    graph = graph_pb2.GraphDef(node=[node_def_pb2.NodeDef(name="a", op="Add")] * 6)
+    assert len(read_nodes(graph.SerializeToString(), most_nodes=6).nodes) == 6
+    with pytest.raises(MalformedError, match="more than 5 operations"):
+        read_nodes(graph.SerializeToString(), most_nodes=5)
+    many = graph_pb2.GraphDef(node=[node_def_pb2.NodeDef(name="a", op="Add", input=[""] * 1000)])
+    with pytest.raises(MalformedError, match="more than 100 fields"):
+        read_nodes(many.SerializeToString(), most_fields=100)
+
+
+def test_the_same_graph_is_the_same_bytes_however_its_attributes_are_written() -> None:
+    attributes = [write_field(5, write_field(1, key) + write_field(2, b"\x30\x01")) for key in (b"T", b"U", b"V")]
+    head = write_field(1, b"a") + write_field(2, b"Add")
+    graphs = [write_field(1, head + b"".join(order)) for order in (attributes, attributes[::-1])]
+    assert graphs[0] != graphs[1]
+    assert read_nodes(graphs[0]).serialize() == read_nodes(graphs[1]).serialize() == graphs[0]
