@@ -26,6 +26,8 @@ _NODE = 0x0A
 _NAME, _OP, _INPUT, _ATTRIBUTE = 0x0A, 0x12, 0x1A, 0x2A
 """Those of a NodeDef's fields 1, 2, 3 and 5."""
 _MOST_KNOWN = 1 << 16
+_LONGEST_KNOWN = 1024
+"""What is longer, a constant's values, nothing else has; to remember it would take its memory once more."""
 _UNBOUNDED = 1 << 62
 
 _ONE_BYTE = 0x80
@@ -147,6 +149,8 @@ class _Rests:
 
     def read(self, data: bytes) -> tuple[Rest, int] | None:
         """Return it in order, and how many fields it has; None if that does not say what protobuf would make of it."""
+        if len(data) > _LONGEST_KNOWN:
+            return self._read(data)
         try:
             return self._known[data]
         except KeyError:
@@ -172,7 +176,9 @@ class _Rests:
             fields = _count(data, self._most_fields)
             node = parse_bounded(node_def_pb2.NodeDef, data, self._most_fields)
             written = node.SerializeToString(deterministic=True)
-            field = self._fields[data] = _Field(written, _place(tag, written) if written else (tag, b""), fields)
+            field = _Field(written, _place(tag, written) if written else (tag, b""), fields)
+            if len(data) <= _LONGEST_KNOWN:
+                self._fields[data] = field
             if len(self._fields) > _MOST_KNOWN:
                 self._fields.clear()
         return field

@@ -200,6 +200,7 @@ def _parse_metagraph(data: bytes, path: str) -> tuple[Any, NodeTable]:
                 graph.append(data[begin:end])
             else:
                 others.append(data[start:end])
+        del data  # as large as the graph
         meta = parse_bounded(meta_graph_pb2.MetaGraphDef, b"".join(others), _MOST_FIELDS)
         table = read_nodes(b"".join(graph), _MOST_FIELDS, MOST_NODES)
     except MalformedError as error:
