@@ -200,7 +200,10 @@ def _parse_metagraph(data: bytes, path: str) -> tuple[Any, NodeTable]:
                 graph.append(data[begin:end])
             else:
                 others.append(data[start:end])
-        del data  # as large as the graph
+    except MalformedError as error:
+        raise _unreadable(path, f"it is no MetaGraphDef: it {error}") from None
+    del data  # as large as the graph
+    try:
         meta = parse_bounded(meta_graph_pb2.MetaGraphDef, b"".join(others), _MOST_FIELDS)
         table = read_nodes(b"".join(graph), _MOST_FIELDS, MOST_NODES)
     except MalformedError as error:
