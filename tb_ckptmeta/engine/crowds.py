@@ -93,7 +93,7 @@ class _Rename:
         if PLACE in field:
             message = parse_rest((field,))
             _rename_places(message, self)
-            ((new,),) = make_node(message)[3:]
+            new = b"".join(make_node(message)[3])
         self._fields[field] = new
         return new
 

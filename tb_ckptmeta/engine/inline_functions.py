@@ -17,6 +17,8 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 
 MOST_NODES = 200_000
 _DEEPEST = 64
+_MOST_DIGITS = 9
+"""Of an output's number; Python refuses to read one of thousands."""
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _PLAIN_CALL = re.compile(r"(?:.*/)?(?:Stateful)?PartitionedCall(?:_\d+)?")
 
@@ -27,7 +29,7 @@ Tensor = tuple[str, int]
 def parse_tensor(text: str) -> Tensor:
     """Return the tensor of a GraphDef's `node`, `node:1`."""
     name, _, number = text.partition(":")
-    return name, int(number) if number.isascii() and number.isdigit() else 0
+    return name, int(number) if number.isascii() and number.isdigit() and len(number) <= _MOST_DIGITS else 0
 
 
 def inline_functions(graph_def: Any, path: str) -> tuple[Any, Mapping[Tensor, Tensor]]:

@@ -75,7 +75,7 @@ def make_message(node: Node) -> Any:
 def make_node(message: Any) -> Node:
     """Return the node of a NodeDef."""
     data = message.SerializeToString(deterministic=True)
-    fields = [(tag, data[start:end]) for tag, start, _, end in split_fields(data) if tag > _INPUT]
+    fields = [(tag, data[start:end]) for tag, start, _, end in split_fields(data) if tag not in (_NAME, _OP, _INPUT)]
     rest = tuple([field for _, field in sorted(fields, key=lambda found: _place(*found))])
     return message.name, message.op, tuple(message.input), rest
 
@@ -96,22 +96,24 @@ def read_nodes(data: bytes, most_fields: int = _UNBOUNDED, most_nodes: int = _UN
         MalformedError: bytes that are no GraphDef, or one of more; it says which.
     """
     nodes: list[Node] = []
-    other = []
+    other = bytearray()
     rests = _Rests(most_fields)
     fields = at = 0
     try:
         while at < len(data):
             start = at
-            if data[at] != _NODE:
-                _, _, at = read_field(data, at)
-                other.append(data[start:at])
-                continue
-            size, begin = decode_varint(data, at + 1)
-            at = begin + size
+            if data[at] == _NODE:
+                size, begin = decode_varint(data, at + 1)
+                at = begin + size
+            else:
+                tag, begin, at = read_field(data, at)
+                if tag != _NODE:
+                    other += data[start:at]
+                    continue
             if at > len(data):
                 raise MalformedError("ends within a node")
             # What has too many inputs to be counted afterwards is counted before.
-            head = _read_head(data, begin, at) if size <= 2 * most_fields else None
+            head = _read_head(data, begin, at) if at - begin <= 2 * most_fields else None
             rest = rests.read(data[head[3] : at]) if head is not None else None
             if head is None or rest is None:
                 node, own = _read_unusual(data[begin:at], most_fields)
@@ -128,7 +130,7 @@ def read_nodes(data: bytes, most_fields: int = _UNBOUNDED, most_nodes: int = _UN
         raise MalformedError("ends within a field") from None
     except UnicodeDecodeError:
         raise MalformedError("is no GraphDef") from None
-    return NodeTable(nodes, parse_bounded(graph_pb2.GraphDef, b"".join(other), most_fields - fields))
+    return NodeTable(nodes, parse_bounded(graph_pb2.GraphDef, bytes(other), most_fields - fields))
 
 
 class _Field(NamedTuple):
@@ -174,7 +176,9 @@ class _Rests:
         field = self._fields.get(data)
         if field is None:
             fields = _count(data, self._most_fields)
-            node = parse_bounded(node_def_pb2.NodeDef, data, self._most_fields)
+            # As part of a graph, for messages may lie so deep in one another and no deeper.
+            graph = parse_bounded(graph_pb2.GraphDef, _write_length(_NODE, len(data)) + data, self._most_fields + 1)
+            (node,) = graph.node
             written = node.SerializeToString(deterministic=True)
             field = _Field(written, _place(tag, written) if written else (tag, b""), fields)
             if len(data) <= _LONGEST_KNOWN:

@@ -1,11 +1,11 @@
-"""Read a `.meta` or a `saved_model.pb` as messages, and make of it what a rebuild would have found out.
+"""Read a `.meta` or a `saved_model.pb`, and make of it what a rebuild would have found out.
 
 Runs in the caller's process. Nothing is imported into TensorFlow, and nothing runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ from tb_ckptmeta.engine.wire import LENGTH, split_fields
 MOST_BYTES = 128 << 20
 _MOST_FIELDS = 4_000_000
 _LONGEST_NAME = 2000
+_MOST_PARTS = 100
+_MOST_DIGITS = 19
 """What a file may take, and what it may hold: more than the graph of any model that is trained."""
 
 _SIGNATURE = "serving_default"
@@ -156,7 +158,7 @@ def _read_shape(node: Any) -> tuple[int | None, ...] | None:
 
 def _read_whole(sliced: str) -> tuple[int, ...]:
     """Return the whole's shape of a slice, `20 4 0,10:0,4`."""
-    return tuple(int(n) for n in sliced.split(" ")[:-1] if n.isascii() and n.isdigit())
+    return tuple(int(n) for n in sliced.split(" ")[:-1] if n.isascii() and n.isdigit() and len(n) <= _MOST_DIGITS)
 
 
 def _read_dtype(node: Any) -> str:
@@ -173,14 +175,15 @@ def _cut(table: NodeTable, kept: set[str]) -> None:
     ]
 
 
-def _split_saved_model(data: bytes, path: str) -> Iterator[bytes]:
-    """Yield the MetaGraphDefs of a SavedModel: `int64 saved_model_schema_version = 1; repeated … meta_graphs = 2`."""
+def _split_saved_model(data: bytes, path: str) -> list[bytes]:
+    """Return the MetaGraphDefs of a SavedModel: `int64 saved_model_schema_version = 1; repeated … meta_graphs = 2`."""
     try:
-        for tag, _, begin, end in split_fields(data):
-            if tag == (2 << 3 | LENGTH):
-                yield data[begin:end]
+        parts = [(begin, end) for tag, _, begin, end in split_fields(data) if tag == (2 << 3 | LENGTH)]
     except MalformedError:
         raise _unreadable(path, "it is no SavedModel") from None
+    if len(parts) > _MOST_PARTS:
+        raise _unreadable(path, f"it has more than {_MOST_PARTS} MetaGraphDefs")
+    return [data[begin:end] for begin, end in parts]
 
 
 def _read_file(path: str) -> bytes:
@@ -193,18 +196,20 @@ def _read_file(path: str) -> bytes:
 
 def _parse_metagraph(data: bytes, path: str) -> tuple[Any, NodeTable]:
     """Return a MetaGraphDef without its graph (`GraphDef graph_def = 2`), and that."""
-    graph, others = [], []
+    graph, others = [], bytearray()
     try:
         for tag, start, begin, end in split_fields(data):
             if tag == (2 << 3 | LENGTH):
                 graph.append(data[begin:end])
+                if len(graph) > _MOST_PARTS:
+                    raise MalformedError(f"has a graph in more than {_MOST_PARTS} parts")
             else:
-                others.append(data[start:end])
+                others += data[start:end]
     except MalformedError as error:
         raise _unreadable(path, f"it is no MetaGraphDef: it {error}") from None
     del data  # as large as the graph
     try:
-        meta = parse_bounded(meta_graph_pb2.MetaGraphDef, b"".join(others), _MOST_FIELDS)
+        meta = parse_bounded(meta_graph_pb2.MetaGraphDef, bytes(others), _MOST_FIELDS)
         table = read_nodes(b"".join(graph), _MOST_FIELDS, MOST_NODES)
     except MalformedError as error:
         raise _unreadable(path, f"it {error}") from None

@@ -88,7 +88,9 @@ class _Origins:
 
     def _read_texts(self, inputs: tuple[str, ...], place: int) -> list[str]:
         """Return the texts of a constant that an operation reads."""
-        name = parse_tensor(inputs[place])[0] if place < len(inputs) else ""
+        if place >= len(inputs):
+            return []
+        name = parse_tensor(inputs[place])[0]
         texts = self._texts.get(name)
         if texts is None:
             node = self._nodes.get(name)

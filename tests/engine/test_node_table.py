@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.compat.proto import graph_pb2, node_def_pb2
 
 from tb_ckptmeta.engine.bound_message import count_fields
+from tb_ckptmeta.engine.crowds import divide_crowds
 from tb_ckptmeta.engine.graph_text import write_text
 from tb_ckptmeta.engine.node_table import make_message, make_node, read_nodes, tabulate
 from tb_ckptmeta.engine.sstable import MalformedError
@@ -135,6 +137,46 @@ def test_bytes_of_any_kind_are_read_or_refused_as_protobuf_does(garbage: bytes, 
         except MalformedError:
             continue
         assert [make_message(node) for node in table.nodes] == list(graph_pb2.GraphDef.FromString(changed).node)
+
+
+def test_node_of_a_tag_that_is_written_long_is_a_node() -> None:
+    node = write_field(1, b"a") + write_field(2, b"Add")
+    data = write_field(1, node) + b"\x8a\x00" + bytes([len(node)]) + node
+    table = read_nodes(data)
+    assert [make_message(n) for n in table.nodes] == list(graph_pb2.GraphDef.FromString(data).node)
+    assert len(table.nodes) == 2
+    with pytest.raises(MalformedError, match="more than 1 operations"):
+        read_nodes(data, most_nodes=1)
+
+
+def test_fields_that_nobody_knows_are_kept_when_nodes_are_renamed() -> None:
+    unknown = b"\x09loc:@abc"  # eight bytes, under the number of the name
+    data = write_field(1, write_field(1, b"a") + write_field(2, b"Add") + unknown)
+    data += graph_pb2.GraphDef(
+        node=[node_def_pb2.NodeDef(name=f"b{i}", op="Add") for i in range(9)]
+    ).SerializeToString()
+    table = read_nodes(data)
+    assert divide_crowds(table, most=3).crowded == [""]
+    assert table.nodes[0][3] == (unknown,)
+
+
+def test_messages_too_deep_in_one_another_for_a_graph_are_refused() -> None:
+    """Each function in an attribute is three messages deeper; protobuf reads a hundred."""
+    for depth in range(25, 40):
+        graph = graph_pb2.GraphDef()
+        value = graph.node.add(name="a", op="Op").attr["f"]
+        for _ in range(depth):
+            value = value.func.attr["f"]
+        value.shape.dim.add(size=1)
+        data = graph.SerializeToString()
+        try:
+            graph_pb2.GraphDef.FromString(data)
+        except DecodeError:
+            with pytest.raises(MalformedError):
+                read_nodes(data, 10_000)
+            return
+        read_nodes(data, 10_000)
+    raise AssertionError("no depth was refused")
 
 
 def test_too_many_operations_are_refused_and_inputs_of_one_before_they_are_read() -> None:

@@ -113,6 +113,21 @@ def test_names_that_a_restore_operation_reads_are_read_once_for_all_variables(
     assert sorted(parsed) == ["names", "slices"]
 
 
+def test_numbers_of_thousands_of_digits_are_none(write: Write) -> None:
+    meta = make_graph()
+    nodes = {node.name: node for node in meta.graph_def.node}
+    nodes["restore"].input[0] = "prefix:" + "9" * 5000
+    nodes["slices"].attr["value"].tensor.string_val[0] = b"9" * 5000 + b" 1 0,1"
+    read_metagraph(write(meta), "It")
+
+
+def test_graph_in_very_many_parts_is_refused(write: Write) -> None:
+    with pytest.raises(CkptMetaError, match="more than 100 parts"):
+        read_metagraph(write(b"\x12\x00" * 101), "It")
+    with pytest.raises(CkptMetaError, match="more than 100 MetaGraphDefs"):
+        read_saved_model(write(b"\x12\x00" * 101), "It")
+
+
 def test_metagraph_drops_the_values_of_large_constants_alone(write: Write) -> None:
     meta = make_graph()
     meta.graph_def.node.add(name="large", op="Const").attr["value"].tensor.tensor_content = b"x" * 3_000_000
