@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tb_ckptmeta.engine.node_table import Node, NodeTable, Rest, make_node, parse_rest
+from tb_ckptmeta.engine.node_table import Node, NodeTable, Rest, make_message, make_node, parse_rest
 from tb_ckptmeta.engine.silent_attributes import PLACE
 
 MOST_PARTS = 1000
@@ -44,7 +44,7 @@ def divide_crowds(table: NodeTable, most: int = MOST_PARTS) -> Divided:
             continue
         crowded.append(function.signature.name)
         for message in function.node_def:
-            _rename_message(message, rename)
+            message.CopyFrom(make_message(_rename_node(make_node(message), rename)))
         for results in (function.ret, function.control_ret):
             for name, value in list(results.items()):
                 results[name] = rename.reference(value)
@@ -113,6 +113,7 @@ class _Rename:
         group = self._groups.get(old)
         if group is not None:
             own = f"{group}/{own}"
+        # A name's own part may be empty: TensorFlow allows `a//b`, which is not `a/b`.
         return f"{scope}/{own}" if scope else own
 
 
@@ -167,15 +168,6 @@ def _group(own: list[str], size: int, groups: dict[str, str]) -> None:
 def _rename_node(node: Node, rename: _Rename) -> Node:
     name, op, inputs, rest = node
     return rename.name(name), op, tuple([rename.reference(text) for text in inputs]), rename.rest(rest)
-
-
-def _rename_message(node: Any, rename: _Rename) -> None:
-    node.name = rename.name(node.name)
-    if node.input:
-        inputs = [rename.reference(text) for text in node.input]
-        del node.input[:]
-        node.input.extend(inputs)
-    _rename_places(node, rename)
 
 
 def _rename_places(node: Any, rename: _Rename) -> None:

@@ -176,9 +176,7 @@ class _Rests:
         field = self._fields.get(data)
         if field is None:
             fields = _count(data, self._most_fields)
-            # As part of a graph, for messages may lie so deep in one another and no deeper.
-            graph = parse_bounded(graph_pb2.GraphDef, _write_length(_NODE, len(data)) + data, self._most_fields + 1)
-            (node,) = graph.node
+            node = _parse_node(data, self._most_fields)
             written = node.SerializeToString(deterministic=True)
             field = _Field(written, _place(tag, written) if written else (tag, b""), fields)
             if len(data) <= _LONGEST_KNOWN:
@@ -223,7 +221,13 @@ def _read_head(data: bytes, at: int, end: int) -> tuple[str, str, tuple[str, ...
 def _read_unusual(data: bytes, most_fields: int) -> tuple[Node, int]:
     """Read a node that is not written as TensorFlow does, and count its fields."""
     fields = _count(data, most_fields)
-    return make_node(parse_bounded(node_def_pb2.NodeDef, data, most_fields)), fields
+    return make_node(_parse_node(data, most_fields)), fields
+
+
+def _parse_node(data: bytes, most_fields: int) -> Any:
+    """Parse a node, or fields of one, as part of a graph: messages may lie so deep in one another and no deeper."""
+    graph = parse_bounded(graph_pb2.GraphDef, _write_length(_NODE, len(data)) + data, most_fields)
+    return graph.node[0]
 
 
 def _write(tag: int, text: str) -> bytes:

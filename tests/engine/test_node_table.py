@@ -12,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.compat.proto import graph_pb2, node_def_pb2
 
+from tb_ckptmeta.core.contents import Contents
+from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.engine.bound_message import count_fields
 from tb_ckptmeta.engine.crowds import divide_crowds
+from tb_ckptmeta.engine.display import draw_op_graph
 from tb_ckptmeta.engine.graph_text import write_text
 from tb_ckptmeta.engine.node_table import make_message, make_node, read_nodes, tabulate
 from tb_ckptmeta.engine.sstable import MalformedError
+from tb_ckptmeta.engine.wire import encode_varint
 
 TEXT = st.one_of(st.text("ab/_", max_size=6), st.text(max_size=6), st.text("n", min_size=120, max_size=300))
 VALUE = st.one_of(st.binary(max_size=5), st.integers(-(1 << 63), (1 << 63) - 1), st.floats(width=32), st.booleans())
@@ -162,6 +166,7 @@ def test_fields_that_nobody_knows_are_kept_when_nodes_are_renamed() -> None:
 
 def test_messages_too_deep_in_one_another_for_a_graph_are_refused() -> None:
     """Each function in an attribute is three messages deeper; protobuf reads a hundred."""
+    usual = []
     for depth in range(25, 40):
         graph = graph_pb2.GraphDef()
         value = graph.node.add(name="a", op="Op").attr["f"]
@@ -172,11 +177,38 @@ def test_messages_too_deep_in_one_another_for_a_graph_are_refused() -> None:
         try:
             graph_pb2.GraphDef.FromString(data)
         except DecodeError:
-            with pytest.raises(MalformedError):
-                read_nodes(data, 10_000)
+            for refused in (data, write_unusually(graph)):
+                with pytest.raises(MalformedError):
+                    read_nodes(refused, 10_000)
+            assert usual
             return
-        read_nodes(data, 10_000)
+        usual.append(depth)
+        assert read_nodes(data, 10_000) == read_nodes(write_unusually(graph), 10_000)
     raise AssertionError("no depth was refused")
+
+
+def write_unusually(graph: Any) -> bytes:
+    """The graph with the name of its one node after all else."""
+    (node,) = graph.node
+    head = node_def_pb2.NodeDef(name=node.name).SerializeToString()
+    rest = type(node)()
+    rest.CopyFrom(node)
+    rest.ClearField("name")
+    data = rest.SerializeToString() + head
+    return b"\x0a" + encode_varint(len(data)) + data
+
+
+def test_drawing_leaves_the_table_as_it_was() -> None:
+    graph = graph_pb2.GraphDef(node=[node_def_pb2.NodeDef(name=f"v{i}", op="VarHandleOp") for i in range(1001)])
+    for node in graph.node:
+        node.attr["container"].s = b""
+    graph.library.function.add().signature.name = "uncalled"
+    table = tabulate(graph)
+    before = table.serialize()
+    variable = ModelVariable("v3", (2,), "float32", True, True, ())
+    drawing = draw_op_graph(Rebuilt((variable,), None, {}, ""), table, Contents("name", {}))
+    assert drawing.facts["divided_for_display"] == ["(the outermost)"]
+    assert table.serialize() == before
 
 
 def test_too_many_operations_are_refused_and_inputs_of_one_before_they_are_read() -> None:
