@@ -5,12 +5,11 @@ The dashboard lays out all parts of an open scope at once: a thousand take secon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from tb_ckptmeta.engine.node_table import Node, NodeTable, Rest, make_message, make_node, parse_rest
-from tb_ckptmeta.engine.silent_attributes import PLACE
+from tb_ckptmeta.engine.attribute_fields import PLACE, Rest, read_place, write_place
+from tb_ckptmeta.engine.node_table import Node, NodeTable, make_message, make_node, parse_rest
 
 MOST_PARTS = 1000
 """How many parts a scope may show."""
@@ -32,19 +31,20 @@ def divide_crowds(table: NodeTable, most: int = MOST_PARTS) -> Divided:
     """
     parts = _find_parts(name for name, _, _, _ in table.nodes)
     outermost = parts[""]
-    rename = _find_rename(parts, most)
-    crowded = []
-    if rename is not None:
-        crowded += rename.crowded
-        table.nodes = [_rename_node(node, rename) for node in table.nodes]
+    crowded = _find_crowded(parts, most)
+    if crowded:
+        rename = _Rename(_find_names(parts, crowded, most))
+        table.nodes = rename.nodes(table.nodes)
         outermost = dict.fromkeys(rename.name(name).partition("/")[0] for name in outermost)
     for function in table.other.library.function:
-        rename = _find_rename(_find_parts(node.name for node in function.node_def), most)
-        if rename is None:
+        parts = _find_parts(node.name for node in function.node_def)
+        inner = _find_crowded(parts, most)
+        if not inner:
             continue
         crowded.append(function.signature.name)
-        for message in function.node_def:
-            message.CopyFrom(make_message(_rename_node(make_node(message), rename)))
+        rename = _Rename(_find_names(parts, inner, most))
+        for message, node in zip(function.node_def, rename.nodes(map(make_node, function.node_def)), strict=True):
+            message.CopyFrom(make_message(node))
         for results in (function.ret, function.control_ret):
             for name, value in list(results.items()):
                 results[name] = rename.reference(value)
@@ -52,25 +52,33 @@ def divide_crowds(table: NodeTable, most: int = MOST_PARTS) -> Divided:
 
 
 class _Rename:
-    """New names of nodes. `groups`: what stands in a crowded scope, by full name -> the scope it goes into."""
+    """Gives nodes new names. `names`: those of nodes and scopes that have new ones, by the old.
 
-    def __init__(self, groups: Mapping[str, str], crowded: list[str]) -> None:
-        self.crowded = crowded
-        self._groups = groups
-        self._names: dict[str, str] = {}
+    What refers to no node stays as it is: an argument of a function, or whatever somebody has written there.
+    """
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
         self._references: dict[str, str] = {}
-        self._scopes: dict[str, str] = {"": ""}
         self._rests: dict[Rest, Rest] = {}
         self._fields: dict[bytes, bytes] = {}
 
     def name(self, name: str) -> str:
-        """Return the new name of a node."""
-        new = self._names.get(name)
-        if new is None:
-            at = name.rfind("/")
-            scope = name[:at] if at > 0 else ""
-            new = self._names[name] = self._join(self._scope(scope), name, name[at + 1 :] if at > 0 else name)
-        return new
+        """Return the new name of a node or a scope."""
+        return self._names.get(name, name)
+
+    def nodes(self, nodes: Iterable[Node]) -> list[Node]:
+        """Return nodes with their new names, and those of all that they refer to."""
+        names, rests, reference, new = self._names, self._rests, self.reference, self._rest
+        return [
+            (
+                names.get(name, name),
+                op,
+                tuple([names.get(text) or reference(text) for text in inputs]),
+                rests.get(rest) or new(rest),
+            )
+            for name, op, inputs, rest in nodes
+        ]
 
     def reference(self, text: str) -> str:
         """Return a reference to a node (`^name`, `name:0`, `name:output:0`) as it is after the renaming."""
@@ -81,102 +89,89 @@ class _Rename:
             new = self._references[text] = f"{control}{self.name(name)}{colon}{rest}"
         return new
 
-    def rest(self, rest: Rest) -> Rest:
+    def _rest(self, rest: Rest) -> Rest:
         """Return a node's other fields, with the new names of those that it is placed with."""
-        new = self._rests.get(rest)
-        if new is None:
-            new = self._rests[rest] = tuple([self._fields.get(field) or self._field(field) for field in rest])
+        fields = self._fields
+        new = self._rests[rest] = tuple([fields.get(field) or self._field(field) for field in rest])
         return new
 
     def _field(self, field: bytes) -> bytes:
         new = field
         if PLACE in field:
-            message = parse_rest((field,))
-            _rename_places(message, self)
-            new = b"".join(make_node(message)[3])
+            place = read_place(field)
+            if place is not None:
+                new = write_place(self._place(place))
+            else:
+                message = parse_rest((field,))
+                if "_class" in message.attr:
+                    places = message.attr["_class"].list.s
+                    for i, text in enumerate(places):
+                        if text.startswith(PLACE):
+                            places[i] = PLACE + self._place(text[len(PLACE) :])
+                    new = b"".join(make_node(message)[3])
         self._fields[field] = new
         return new
 
-    def _scope(self, scope: str) -> str:
-        waiting = []
-        while scope not in self._scopes:
-            waiting.append(scope)
-            at = scope.rfind("/")
-            scope = scope[:at] if at > 0 else ""
-        found = self._scopes[scope]
-        for scope in reversed(waiting):
-            at = scope.rfind("/")
-            found = self._scopes[scope] = self._join(found, scope, scope[at + 1 :] if at > 0 else scope)
-        return found
-
-    def _join(self, scope: str, old: str, own: str) -> str:
-        group = self._groups.get(old)
-        if group is not None:
-            own = f"{group}/{own}"
-        # A name's own part may be empty: TensorFlow allows `a//b`, which is not `a/b`.
-        return f"{scope}/{own}" if scope else own
+    def _place(self, name: bytes) -> bytes:
+        text = name.decode("utf-8", "surrogateescape")
+        return self.name(text).encode("utf-8", "surrogateescape")
 
 
-def _find_rename(parts: Mapping[str, Mapping[str, None]], most: int) -> _Rename | None:
-    """Return new names where a scope has too many parts, None where none has."""
-    crowded = [scope for scope, own in parts.items() if len(own) > most]
-    if not crowded:
-        return None
-    groups: dict[str, str] = {}
-    for scope in crowded:
-        _group(list(parts[scope]), min(_PARTS_IN_GROUP, most), groups)
-    return _Rename(groups, crowded)
+def _find_crowded(parts: Mapping[str, Mapping[str, None]], most: int) -> list[str]:
+    return [scope for scope, own in parts.items() if len(own) > most]
+
+
+def _find_names(parts: Mapping[str, Mapping[str, None]], crowded: Iterable[str], most: int) -> dict[str, str]:
+    """Return the new names of all that stands in crowded scopes or anywhere below them, nodes and scopes."""
+    size = min(_PARTS_IN_GROUP, most)
+    divided = set(crowded)
+    names: dict[str, str] = {}
+    for scope, own in parts.items():
+        new = names.get(scope, scope)
+        if scope in divided:
+            # A name's own part may be empty: TensorFlow allows `a//b`, which is not `a/b`.
+            above, begin = (f"{new}/", len(scope) + 1) if scope else ("", 0)
+            for name, group in zip(own, _name_groups(len(own), size), strict=True):
+                names[name] = f"{above}{group}/{name[begin:]}"
+        elif new != scope:
+            begin = len(scope)
+            for name in own:
+                names[name] = new + name[begin:]
+    return names
 
 
 def _find_parts(names: Iterable[str]) -> dict[str, dict[str, None]]:
-    """Return scope -> the full names of what stands in it, nodes and scopes, in order."""
+    """Return scope -> the full names of what stands in it, nodes and scopes, in order; a scope comes before its own."""
     parts: dict[str, dict[str, None]] = {"": {}}
     for name in names:
         at = name.rfind("/")
         scope = name[:at] if at > 0 else ""
         own = parts.get(scope)
         if own is None:
-            own = parts[scope] = {}
-            _stand_in_scopes(scope, parts)
+            own = _add_scope(scope, parts)
         own[name] = None
     return parts
 
 
-def _stand_in_scopes(scope: str, parts: dict[str, dict[str, None]]) -> None:
-    """Put a new scope into the one around it, and that one, if it is new, too."""
-    known = False
-    while not known:
-        at = scope.rfind("/")
-        outer = scope[:at] if at > 0 else ""
-        known = outer in parts
-        parts.setdefault(outer, {})[scope] = None
-        scope = outer
+def _add_scope(scope: str, parts: dict[str, dict[str, None]]) -> dict[str, None]:
+    """Put a new scope into the one around it, and that one, if it is new, too; return what stands in it, nothing."""
+    new, outer = [], scope
+    while outer not in parts:
+        new.append(outer)
+        at = outer.rfind("/")
+        outer = outer[:at] if at > 0 else ""
+    own = parts[outer]
+    for scope in reversed(new):
+        own[scope] = None
+        own = parts[scope] = {}
+    return own
 
 
-def _group(own: list[str], size: int, groups: dict[str, str]) -> None:
-    """Divide all parts of one scope, and the groups of them where there are too many of those, too."""
-    count = -(-len(own) // size)
+def _name_groups(parts: int, size: int) -> Iterator[str]:
+    """Yield for each part of one scope the scope that it goes into."""
+    count = -(-parts // size)
     # Of a million parts there are more groups than a scope may show.
     outer = -(-count // size)
-    for number, name in enumerate(own):
+    for number in range(parts):
         group = f"part_{number // size + 1}_of_{count}"
-        if outer > 1:
-            group = f"section_{number // size // size + 1}_of_{outer}/{group}"
-        groups[name] = group
-
-
-def _rename_node(node: Node, rename: _Rename) -> Node:
-    name, op, inputs, rest = node
-    return rename.name(name), op, tuple([rename.reference(text) for text in inputs]), rename.rest(rest)
-
-
-def _rename_places(node: Any, rename: _Rename) -> None:
-    if "_class" in node.attr:
-        places = node.attr["_class"].list.s
-        for i, place in enumerate(places):
-            if place.startswith(PLACE):
-                places[i] = PLACE + _rename_bytes(place[len(PLACE) :], rename)
-
-
-def _rename_bytes(name: bytes, rename: _Rename) -> bytes:
-    return rename.name(name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        yield f"section_{number // size // size + 1}_of_{outer}/{group}" if outer > 1 else group

@@ -7,25 +7,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tensorboard.compat.proto import graph_pb2, node_def_pb2, types_pb2
+from tensorboard.compat.proto import graph_pb2
 
 from tb_ckptmeta.core.compare import Comparison, compare
-from tb_ckptmeta.core.contents import DTYPE_NAMES, Contents
+from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.leftovers import find_places
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.core.renames import Rename
+from tb_ckptmeta.engine.attribute_fields import set_attributes
 from tb_ckptmeta.engine.collection import collection_paused
 from tb_ckptmeta.engine.conceptual_keras import graph_from_keras_config
 from tb_ckptmeta.engine.conceptual_scopes import graph_from_scopes
 from tb_ckptmeta.engine.crowds import divide_crowds
 from tb_ckptmeta.engine.graph_text import write_text
 from tb_ckptmeta.engine.gzipped import Deflated, deflate, finish_gzip
-from tb_ckptmeta.engine.node_table import NodeTable, make_message, make_node, tabulate
+from tb_ckptmeta.engine.node_table import NodeTable, tabulate
 from tb_ckptmeta.engine.silent_attributes import drop_silent, drop_uncalled
+from tb_ckptmeta.engine.stored_attributes import StoredAttributes
 
 _VARIABLE_OPS = frozenset({"VarHandleOp", "VariableV2", "Variable", "VarHandle"})
-_DTYPE_NUMBERS = {name: number for number, name in DTYPE_NAMES.items()}
 _MOST_LISTED = 20
 
 
@@ -53,13 +54,11 @@ def draw_op_graph(rebuilt: Rebuilt, graph: NodeTable, contents: Contents, rename
     names = {n for v in rebuilt.variables for n in _list_nodes(v)}
     with collection_paused():
         table = drop_silent(drop_uncalled(graph))
-        for place, node in enumerate(table.nodes):
-            name, op, _, _ = node
+        attributes = StoredAttributes(contents)
+        for place, (name, op, inputs, rest) in enumerate(table.nodes):
             if op in _VARIABLE_OPS and name in names:
-                message = make_message(node)
-                describe_variable(message, keys.get(name), contents)
-                table.nodes[place] = make_node(message)
-        return _draw(table, _describe_verdict(comparison, contents))
+                table.nodes[place] = name, op, inputs, set_attributes(rest, attributes.write(keys.get(name)))
+        return draw(table, _describe_verdict(comparison, contents))
 
 
 def draw_conceptual_graph(
@@ -82,15 +81,11 @@ def draw_conceptual_graph(
             # Without a scope to draw there is but the op graph.
             if error.code is not Code.UNSUPPORTED_MODEL:
                 raise
-    return draw(drawn, _describe_verdict(compare(rebuilt, contents, renames), contents))
+    return draw(tabulate(drawn), _describe_verdict(compare(rebuilt, contents, renames), contents))
 
 
-def draw(graph_def: graph_pb2.GraphDef, facts: Mapping[str, Any]) -> Drawing:
+def draw(table: NodeTable, facts: Mapping[str, Any]) -> Drawing:
     """Make a drawing of a graph; scopes with too many parts to be shown at once are divided."""
-    return _draw(tabulate(graph_def), facts)
-
-
-def _draw(table: NodeTable, facts: Mapping[str, Any]) -> Drawing:
     divided = divide_crowds(table)
     if divided.crowded:
         facts = {**facts, "divided_for_display": [scope or "(the outermost)" for scope in divided.crowded]}
@@ -141,25 +136,6 @@ def make_error_graph(error: CkptMetaError) -> bytes:
     for number, line in enumerate(lines, 1):
         node.attr[f"{number:02d}"].s = _ascii(line).encode("ascii")
     return finish_gzip(deflate([]), _as_text(graph_def))
-
-
-def describe_variable(node: node_def_pb2.NodeDef, key: str | None, contents: Contents) -> None:
-    """Give a variable's node what the checkpoint holds of it."""
-    if key is None:
-        node.attr["checkpoint_key"].s = b"(not in the checkpoint)"
-        return
-    stored = contents.tensors[key]
-    node.attr["checkpoint_key"].s = _ascii(key).encode("ascii")
-    node.attr["checkpoint_bytes"].i = stored.bytes
-    for size in stored.shape:
-        node.attr["checkpoint_shape"].shape.dim.add(size=size)
-    if not stored.shape:
-        node.attr["checkpoint_shape"].shape.SetInParent()
-    number = _DTYPE_NUMBERS.get(stored.dtype, 0)
-    if number in types_pb2.DataType.values():
-        node.attr["checkpoint_dtype"].type = number
-    else:  # newer than this TensorBoard's protos
-        node.attr["checkpoint_dtype"].s = stored.dtype.encode("ascii")
 
 
 def _describe_verdict(comparison: Comparison, contents: Contents) -> dict[str, Any]:

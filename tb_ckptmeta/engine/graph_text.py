@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tb_ckptmeta.engine.node_table import Node, NodeTable, Rest, make_message, parse_rest
+from tb_ckptmeta.engine.attribute_fields import Rest
+from tb_ckptmeta.engine.node_table import Node, NodeTable, make_message, parse_rest
 
 _NODES_AT_ONCE = 1000
 _MOST_KNOWN = 1 << 14

@@ -7,26 +7,36 @@ the inputs is counted, parsed and put in order once for all nodes that have the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tensorboard.compat.proto import graph_pb2, node_def_pb2
 
+from tb_ckptmeta.engine.attribute_fields import (
+    ATTRIBUTE,
+    PLACE_FIELDS,
+    Rest,
+    place_field,
+    read_place,
+    write_bytes,
+    write_length,
+)
 from tb_ckptmeta.engine.bound_message import count_fields, parse_bounded
 from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
-from tb_ckptmeta.engine.wire import encode_varint, read_field, split_fields
+from tb_ckptmeta.engine.wire import read_field, split_fields
 
-Rest = tuple[bytes, ...]
-"""The fields of a NodeDef that follow its inputs, each with its tag, in order: its attributes by their names."""
 Node = tuple[str, str, tuple[str, ...], Rest]
 """Name, operation, inputs, and the rest."""
 
 _NODE = 0x0A
 """The tag of a GraphDef's field 1, which has a length."""
-_NAME, _OP, _INPUT, _ATTRIBUTE = 0x0A, 0x12, 0x1A, 0x2A
-"""Those of a NodeDef's fields 1, 2, 3 and 5."""
+_NAME, _OP, _INPUT = 0x0A, 0x12, 0x1A
+"""Those of a NodeDef's fields 1, 2 and 3."""
+_MOST_OWN = 1000
+"""A node of more attributes is parsed as a whole: one by one would take as many times as long."""
 _MOST_KNOWN = 1 << 16
-_LONGEST_KNOWN = 1024
+SHORT = 1024
 """What is longer, a constant's values, nothing else has; to remember it would take its memory once more."""
 _UNBOUNDED = 1 << 62
 
@@ -43,14 +53,16 @@ class NodeTable:
 
     def serialize(self) -> bytes:
         """Return the GraphDef: the same bytes for the same graph."""
-        parts = []
-        for name, op, inputs, rest in self.nodes:
-            head = (_write(_NAME, name) if name else b"") + (_write(_OP, op) if op else b"")
-            for tensor in inputs:
-                head += _write(_INPUT, tensor)
-            head += b"".join(rest)
-            parts += [_write_length(_NODE, len(head)), head]
-        return b"".join([*parts, self.other.SerializeToString(deterministic=True)])
+        written = map(_write_node, self.nodes)
+        return b"".join([*written, self.other.SerializeToString(deterministic=True)])
+
+
+class Apart(NamedTuple):
+    """Where in a GraphDef there is anything but a short node: the number of a node, or None for what is none."""
+
+    begin: int
+    end: int
+    node: int | None
 
 
 def tabulate(graph_def: Any) -> NodeTable:
@@ -75,18 +87,8 @@ def make_message(node: Node) -> Any:
 def make_node(message: Any) -> Node:
     """Return the node of a NodeDef."""
     data = message.SerializeToString(deterministic=True)
-    fields = [(tag, data[start:end]) for tag, start, _, end in split_fields(data) if tag not in (_NAME, _OP, _INPUT)]
-    rest = tuple([field for _, field in sorted(fields, key=lambda found: _place(*found))])
-    return message.name, message.op, tuple(message.input), rest
-
-
-def _place(tag: int, field: bytes) -> tuple[int, bytes]:
-    """Return what a field is put in order by: attributes, which are entries of a map, by their keys."""
-    if tag != _ATTRIBUTE:
-        return tag, b""
-    _, begin, _ = read_field(field, 0)
-    _, begin, end = read_field(field, begin)
-    return tag, field[begin:end]
+    fields = [data[start:end] for tag, start, _, end in split_fields(data) if tag not in (_NAME, _OP, _INPUT)]
+    return message.name, message.op, tuple(message.input), tuple(sorted(fields, key=place_field))
 
 
 def read_nodes(data: bytes, most_fields: int = _UNBOUNDED, most_nodes: int = _UNBOUNDED) -> NodeTable:
@@ -95,8 +97,14 @@ def read_nodes(data: bytes, most_fields: int = _UNBOUNDED, most_nodes: int = _UN
     Raises:
         MalformedError: bytes that are no GraphDef, or one of more; it says which.
     """
+    return read_graph(data, most_fields, most_nodes)[0]
+
+
+def read_graph(data: bytes, most_fields: int, most_nodes: int) -> tuple[NodeTable, list[Apart]]:
+    """Read it as `read_nodes` does, and return also where in it there is anything but short nodes."""
     nodes: list[Node] = []
     other = bytearray()
+    apart: list[Apart] = []
     rests = _Rests(most_fields)
     fields = at = 0
     try:
@@ -109,6 +117,7 @@ def read_nodes(data: bytes, most_fields: int = _UNBOUNDED, most_nodes: int = _UN
                 tag, begin, at = read_field(data, at)
                 if tag != _NODE:
                     other += data[start:at]
+                    apart.append(Apart(start, at, None))
                     continue
             if at > len(data):
                 raise MalformedError("ends within a node")
@@ -120,6 +129,8 @@ def read_nodes(data: bytes, most_fields: int = _UNBOUNDED, most_nodes: int = _UN
             else:
                 name, op, inputs, _ = head
                 node, own = (name, op, inputs, rest[0]), 2 + len(inputs) + rest[1]
+            if at - begin > SHORT:
+                apart.append(Apart(start, at, len(nodes)))
             nodes.append(node)
             fields += 1 + own
             if fields > most_fields:
@@ -130,7 +141,22 @@ def read_nodes(data: bytes, most_fields: int = _UNBOUNDED, most_nodes: int = _UN
         raise MalformedError("ends within a field") from None
     except UnicodeDecodeError:
         raise MalformedError("is no GraphDef") from None
-    return NodeTable(nodes, parse_bounded(graph_pb2.GraphDef, bytes(other), most_fields - fields))
+    return NodeTable(nodes, parse_bounded(graph_pb2.GraphDef, bytes(other), most_fields - fields)), apart
+
+
+def write_again(table: NodeTable, data: bytes, apart: Sequence[Apart]) -> bytes:
+    """Return the GraphDef of a table of which only long nodes and what is no node have changed since it was read.
+
+    Short nodes are as they were, which takes no time; `table.serialize()` would write them in order.
+    """
+    parts = []
+    at = 0
+    for start, end, node in apart:
+        parts.append(data[at:start])
+        if node is not None:
+            parts.append(_write_node(table.nodes[node]))
+        at = end
+    return b"".join([*parts, data[at:], table.other.SerializeToString(deterministic=True)])
 
 
 class _Field(NamedTuple):
@@ -151,7 +177,7 @@ class _Rests:
 
     def read(self, data: bytes) -> tuple[Rest, int] | None:
         """Return it in order, and how many fields it has; None if that does not say what protobuf would make of it."""
-        if len(data) > _LONGEST_KNOWN:
+        if len(data) > SHORT:
             return self._read(data)
         try:
             return self._known[data]
@@ -163,26 +189,35 @@ class _Rests:
 
     def _read(self, data: bytes) -> tuple[Rest, int] | None:
         found: dict[tuple[int, bytes], _Field] = {}
-        for tag, start, _, end in split_fields(data):
+        known = self._fields
+        at = 0
+        while at < len(data):
+            start = at
+            if data[at] == ATTRIBUTE and data[at + 1] < _ONE_BYTE:
+                tag, at = ATTRIBUTE, at + 2 + data[at + 1]
+            else:
+                tag, _, at = read_field(data, at)
             if tag in (_NAME, _OP, _INPUT):
                 return None
-            field = self._read_field(tag, data[start:end])
-            if field.place in found:
+            written = data[start:at]  # if it ends within the field, that is no node to protobuf
+            field = known.get(written) or self._read_field(tag, written)
+            if field.place in found or len(found) == _MOST_OWN:
                 return None  # twice: of one the last counts, of another both
             found[field.place] = field
         return tuple([found[place].written for place in sorted(found)]), sum(f.fields for f in found.values())
 
     def _read_field(self, tag: int, data: bytes) -> _Field:
-        field = self._fields.get(data)
-        if field is None:
+        if read_place(data) is not None:
+            field = _Field(data, place_field(data), PLACE_FIELDS)
+        else:
             fields = _count(data, self._most_fields)
             node = _parse_node(data, self._most_fields)
             written = node.SerializeToString(deterministic=True)
-            field = _Field(written, _place(tag, written) if written else (tag, b""), fields)
-            if len(data) <= _LONGEST_KNOWN:
-                self._fields[data] = field
-            if len(self._fields) > _MOST_KNOWN:
-                self._fields.clear()
+            field = _Field(written, place_field(written) if written else (tag, b""), fields)
+        if len(data) <= SHORT:
+            self._fields[data] = field
+        if len(self._fields) > _MOST_KNOWN:
+            self._fields.clear()
         return field
 
 
@@ -226,15 +261,19 @@ def _read_unusual(data: bytes, most_fields: int) -> tuple[Node, int]:
 
 def _parse_node(data: bytes, most_fields: int) -> Any:
     """Parse a node, or fields of one, as part of a graph: messages may lie so deep in one another and no deeper."""
-    graph = parse_bounded(graph_pb2.GraphDef, _write_length(_NODE, len(data)) + data, most_fields)
+    graph = parse_bounded(graph_pb2.GraphDef, write_length(_NODE, len(data)) + data, most_fields)
     return graph.node[0]
+
+
+def _write_node(node: Node) -> bytes:
+    name, op, inputs, rest = node
+    head = (_write(_NAME, name) if name else b"") + (_write(_OP, op) if op else b"")
+    for tensor in inputs:
+        head += _write(_INPUT, tensor)
+    return write_bytes(_NODE, head + b"".join(rest))
 
 
 def _write(tag: int, text: str) -> bytes:
     data = text.encode()
     size = len(data)
-    return b"%c%c%b" % (tag, size, data) if size < _ONE_BYTE else _write_length(tag, size) + data
-
-
-def _write_length(tag: int, size: int) -> bytes:
-    return b"%c%c" % (tag, size) if size < _ONE_BYTE else b"%c%b" % (tag, encode_varint(size))
+    return b"%c%c%b" % (tag, size, data) if size < _ONE_BYTE else write_bytes(tag, data)

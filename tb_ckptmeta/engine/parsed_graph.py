@@ -6,6 +6,7 @@ Runs in the caller's process. Nothing is imported into TensorFlow, and nothing r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,11 +16,12 @@ from tensorboard.compat.proto import meta_graph_pb2, variable_pb2
 from tb_ckptmeta.core.contents import DTYPE_NAMES
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
+from tb_ckptmeta.engine.attribute_fields import read_attributes
 from tb_ckptmeta.engine.bound_message import parse_bounded
 from tb_ckptmeta.engine.checkpoint_file import open_file
 from tb_ckptmeta.engine.collection import collection_paused
 from tb_ckptmeta.engine.inline_functions import MOST_NODES, inline_functions, parse_tensor
-from tb_ckptmeta.engine.node_table import NodeTable, make_message, read_nodes, tabulate
+from tb_ckptmeta.engine.node_table import Apart, NodeTable, parse_rest, read_graph, tabulate, write_again
 from tb_ckptmeta.engine.restored import VARIABLES, find_ancestors, find_restored
 from tb_ckptmeta.engine.silent_attributes import drop_values
 from tb_ckptmeta.engine.sstable import MalformedError
@@ -39,48 +41,71 @@ _REFERENCE_TYPES = 100  # types.proto: a reference to a type is its number and 1
 
 
 class Graph(NamedTuple):
-    """What a source says: facts about its variables, and its graph."""
+    """What a source says: facts about its variables, and its graph, as a table and as a serialized GraphDef.
+
+    Nothing of it is the file's name or place: the notes are to follow the source's title.
+    """
 
     rebuilt: Rebuilt
     table: NodeTable
+    written: bytes
 
 
-def read_metagraph(path: str, title: str) -> Graph:
-    """Read a `.meta`. Its whole graph is kept: a training's, unless it has a signature.
+def read_source_file(path: str) -> bytes:
+    """Read a `.meta` or a `saved_model.pb` as it is.
 
     Raises:
-        CkptMetaError: SOURCE_UNREADABLE, SOURCE_MISSING, CHECKPOINT_UNREADABLE.
+        CkptMetaError: SOURCE_UNREADABLE, where it is too large; SOURCE_MISSING, CHECKPOINT_UNREADABLE.
+    """
+    with open_file(path, Code.SOURCE_MISSING) as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise _unreadable(path, f"it is larger than {MOST_BYTES >> 20} MiB")
+    return data
+
+
+def parse_metagraph(data: bytes, path: str) -> Graph:
+    """Parse a `.meta`, called `path` where it is refused. Its whole graph is kept: a training's, unless it is signed.
+
+    Raises:
+        CkptMetaError: SOURCE_UNREADABLE.
     """
     with collection_paused():
-        meta, table = _parse_metagraph(_read_file(path), path)
-        return _describe(meta, table, {name for name, _ in _find_outputs(meta)}, title, whole=True)
+        meta, data = _split_metagraph(data, path)
+        table, apart = _read_graph(data, path)
+        rebuilt, _ = _describe(meta, table, {name for name, _ in _find_outputs(meta)})
+        drop_values(table)
+        return Graph(rebuilt, table, write_again(table, data, apart))
 
 
-def read_saved_model(path: str, title: str) -> Graph:
-    """Read a `saved_model.pb`: what its signature needs, the functions that it calls put in place of the calls.
+def parse_saved_model(data: bytes, path: str) -> Graph:
+    """Parse a `saved_model.pb`: what its signature needs, the functions that it calls put in place of the calls.
 
     Raises:
-        CkptMetaError: as `read_metagraph`.
+        CkptMetaError: as `parse_metagraph`.
     """
-    metas = [_parse(part, path) for part in _split_saved_model(_read_file(path), path)]
+    metas = [_parse(part, path) for part in _split_saved_model(data, path)]
     if not metas:
         raise _unreadable(path, "there is no MetaGraphDef in it")
     meta = next((m for m in metas if _SERVE in m.meta_info_def.tags), metas[0])
     _require_shown([node.name for node in meta.graph_def.node], meta.graph_def.library, path)
     flat, alias = inline_functions(meta.graph_def, path)
+    table = tabulate(flat)
     outputs = {alias.get(tensor, tensor)[0] for tensor in _find_outputs(meta)}
-    return _describe(meta, tabulate(flat), outputs, title, whole=not outputs, alias=alias)
+    rebuilt, kept = _describe(meta, table, outputs, alias)
+    if outputs:
+        _cut(table, kept)
+    drop_values(table)
+    return Graph(rebuilt, table, table.serialize())
 
 
 def _describe(
     meta: Any,
     table: NodeTable,
     outputs: set[str],
-    title: str,
-    *,
-    whole: bool,
     alias: Mapping[tuple[str, int], tuple[str, int]] | None = None,
-) -> Graph:
+) -> tuple[Rebuilt, set[str]]:
+    """Return what a graph says of its variables, and the nodes that its signature needs."""
     nodes = {node[0]: node for node in table.nodes}
     restored = find_restored(nodes, meta.saver_def, alias or {})
     needed = find_ancestors(nodes, outputs & nodes.keys(), waits=False)
@@ -90,29 +115,28 @@ def _describe(
             groups.setdefault(restored[name].key if name in restored else name, []).append(name)
     trainable = _list_collection(meta, "trainable_variables")
     local = _list_collection(meta, "local_variables") - _list_collection(meta, "variables")
+    # There are far fewer shapes than variables.
+    read_shape, read_dtype = lru_cache(maxsize=None)(_read_shape), lru_cache(maxsize=None)(_read_dtype)
     variables = []
     for key, names in groups.items():
-        first = make_message(nodes[names[0]])
+        attributes = read_attributes(nodes[names[0]][3])
         sliced = restored[names[0]].slice if names[0] in restored else ""
         read = any(n in needed for n in names) if needed else names[0] in restored or names[0] not in local
         if not read and names[0] not in restored:
             continue  # a copy that neither the signature nor the restore operation knows: Keras' export has them
         parts = tuple(names) if [key] != names else ()
-        shape = _read_whole(sliced) if sliced else _read_shape(first)
-        variables.append(ModelVariable(key, shape, _read_dtype(first), any(n in trainable for n in names), read, parts))
+        shape = _read_whole(sliced) if sliced else read_shape(attributes.get(b"shape"))
+        dtype = read_dtype(attributes.get(b"dtype"))
+        variables.append(ModelVariable(key, shape, dtype, any(n in trainable for n in names), read, parts))
     version = meta.meta_info_def.tensorflow_version
     if restored:
         bound = "which key restores a variable, its own restore operation says"
     else:
         bound = "it has no restore operation: variables were compared by their names"
-    notes = (f"{title} was parsed, not run; {bound}.",)
+    notes = (f"was parsed, not run; {bound}.",)
     rebuilt = Rebuilt(tuple(variables), None, {}, "", versions={"tensorflow": version} if version else {}, notes=notes)
     # An input that the outputs do not need stays: clients feed it.
-    kept = needed | {n for s in _list_signatures(meta) for n in _list_inputs(s)}
-    if not whole:
-        _cut(table, kept)
-    drop_values(table)
-    return Graph(rebuilt, table)
+    return rebuilt, needed | {n for s in _list_signatures(meta) for n in _list_inputs(s)}
 
 
 def _list_signatures(meta: Any) -> list[Any]:
@@ -150,10 +174,11 @@ def _list_collection(meta: Any, name: str) -> set[str]:
     return found
 
 
-def _read_shape(node: Any) -> tuple[int | None, ...] | None:
-    if "shape" not in node.attr or node.attr["shape"].shape.unknown_rank:
+def _read_shape(field: bytes | None) -> tuple[int | None, ...] | None:
+    if field is None:
         return None
-    return tuple(None if d.size < 0 else d.size for d in node.attr["shape"].shape.dim)
+    shape = parse_rest((field,)).attr["shape"].shape
+    return None if shape.unknown_rank else tuple(None if d.size < 0 else d.size for d in shape.dim)
 
 
 def _read_whole(sliced: str) -> tuple[int, ...]:
@@ -161,8 +186,8 @@ def _read_whole(sliced: str) -> tuple[int, ...]:
     return tuple(int(n) for n in sliced.split(" ")[:-1] if n.isascii() and n.isdigit() and len(n) <= _MOST_DIGITS)
 
 
-def _read_dtype(node: Any) -> str:
-    number = node.attr["dtype"].type if "dtype" in node.attr else 0
+def _read_dtype(field: bytes | None) -> str:
+    number = 0 if field is None else parse_rest((field,)).attr["dtype"].type
     return DTYPE_NAMES.get(number % _REFERENCE_TYPES, str(number))
 
 
@@ -186,16 +211,8 @@ def _split_saved_model(data: bytes, path: str) -> list[bytes]:
     return [data[begin:end] for begin, end in parts]
 
 
-def _read_file(path: str) -> bytes:
-    with open_file(path, Code.SOURCE_MISSING) as file:
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise _unreadable(path, f"it is larger than {MOST_BYTES >> 20} MiB")
-    return data
-
-
-def _parse_metagraph(data: bytes, path: str) -> tuple[Any, NodeTable]:
-    """Return a MetaGraphDef without its graph (`GraphDef graph_def = 2`), and that."""
+def _split_metagraph(data: bytes, path: str) -> tuple[Any, bytes]:
+    """Return a MetaGraphDef without its graph (`GraphDef graph_def = 2`), and that as it is written."""
     graph, others = [], bytearray()
     try:
         for tag, start, begin, end in split_fields(data):
@@ -207,14 +224,17 @@ def _parse_metagraph(data: bytes, path: str) -> tuple[Any, NodeTable]:
                 others += data[start:end]
     except MalformedError as error:
         raise _unreadable(path, f"it is no MetaGraphDef: it {error}") from None
-    del data  # as large as the graph
+    del data  # as large as the graph, and whoever called has kept none
+    return _parse(bytes(others), path), b"".join(graph)
+
+
+def _read_graph(data: bytes, path: str) -> tuple[NodeTable, list[Apart]]:
     try:
-        meta = parse_bounded(meta_graph_pb2.MetaGraphDef, bytes(others), _MOST_FIELDS)
-        table = read_nodes(b"".join(graph), _MOST_FIELDS, MOST_NODES)
+        table, apart = read_graph(data, _MOST_FIELDS, MOST_NODES)
     except MalformedError as error:
         raise _unreadable(path, f"it {error}") from None
     _require_shown([name for name, _, _, _ in table.nodes], table.other.library, path)
-    return meta, table
+    return table, apart
 
 
 def _parse(data: bytes, path: str) -> Any:
@@ -228,8 +248,8 @@ def _require_shown(names: Sequence[str], library: Any, path: str) -> None:
     """Refuse a graph that is empty, or that no dashboard could show."""
     if not names:
         raise _unreadable(path, "its graph is empty")
-    inner = (node.name for function in library.function for node in function.node_def)
-    if max(map(len, chain(names, inner))) > _LONGEST_NAME:
+    bodies = [[node.name for node in function.node_def] for function in library.function]
+    if max(map(len, chain(names, *bodies))) > _LONGEST_NAME:
         raise _unreadable(path, f"an operation's name has more than {_LONGEST_NAME} characters")
     if len(names) > MOST_NODES:
         raise _unreadable(path, f"its graph has more than {MOST_NODES} operations")

@@ -40,16 +40,20 @@ class Artifacts:
     """What a rebuild made: the facts, the forward pass as a serialized GraphDef, and what user code read for it.
 
     `table`: the same graph as whoever has just read it has it, if anybody has; it takes several times the memory.
+    `content`: the digest of the one file that all of it follows from, if it does.
     """
 
     rebuilt: Rebuilt
     graph: bytes
     dependencies: Dependencies = field(default_factory=Dependencies)
     table: NodeTable | None = field(default=None, compare=False, repr=False)
+    content: str = ""
 
     @functools.cached_property
     def digest(self) -> str:
         """What tells these artifacts from others."""
+        if self.content:
+            return self.content
         facts = json.dumps(self.rebuilt.as_json(), sort_keys=True, default=str).encode("utf-8", "surrogateescape")
         return hashlib.sha256(hashlib.sha256(facts).digest() + self.graph).hexdigest()
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-from tb_ckptmeta.engine.node_table import Node, NodeTable, Rest, make_message, make_node, parse_rest
+from tb_ckptmeta.engine.attribute_fields import Rest, read_place
+from tb_ckptmeta.engine.node_table import SHORT, Node, NodeTable, make_message, make_node, parse_rest
 
-MOST_CONSTANT_BYTES = 1024
+MOST_CONSTANT_BYTES = SHORT
 """The dashboard asks for no limit, and a constant's values say nothing in a graph."""
 _CONSTANT = "Const"
-PLACE = b"loc:@"
-"""What the attribute `_class` has before the name of a node that this one is placed with."""
 _TOO_LARGE = "_too_large_attrs"
 """As TensorBoard's own process_graph marks what it has left out."""
-_MOST_KNOWN = 1 << 14
+_MOST_KNOWN = 1 << 16
 
 
 def drop_silent(table: NodeTable) -> NodeTable:
@@ -24,61 +23,83 @@ def drop_silent(table: NodeTable) -> NodeTable:
     other = _copy(table.other)
     for function in other.library.function:
         for message in function.node_def:
-            message.CopyFrom(make_message(silent.drop(make_node(message))))
-    return NodeTable([silent.drop(node) for node in table.nodes], other)
+            message.CopyFrom(make_message(silent.drop([make_node(message)])[0]))
+    return NodeTable(silent.drop(table.nodes), other)
+
+
+class _Judged(NamedTuple):
+    """What there is to say of the fields of a node, and the node that one of them places it with."""
+
+    said: Rest
+    place: str | None
+    large: bool
 
 
 class _SilentFields:
     """Tells which fields of nodes say nothing: of each once for all nodes that have it."""
 
     def __init__(self) -> None:
-        self._said: dict[Rest, tuple[Rest, str | None]] = {}
-        self._judged: dict[bytes, tuple[bool, str | None]] = {}
+        self._known: dict[Rest, _Judged] = {}
+        self._fields: dict[bytes, tuple[bool, str | None]] = {}
 
-    def drop(self, node: Node) -> Node:
-        """Return a node without them."""
-        name, op, inputs, rest = _drop_large(node)
-        known = self._said.get(rest)
-        if known is None:
-            judged = [(field, *(self._judged.get(field) or self._judge(field))) for field in rest]
+    def drop(self, nodes: Iterable[Node]) -> list[Node]:
+        """Return nodes without them."""
+        known, left = self._known, []
+        for node in nodes:
+            name, op, inputs, rest = node
+            said, place, large = known.get(rest) or self._judge_all(rest)
+            if large and op == _CONSTANT:
+                said, place, _ = self._judge_all(_drop_large(node)[3])
+            if place == name:
+                said = tuple([field for field in said if self._judge(field)[1] is None])
+            left.append(node if said is rest else (name, op, inputs, said))
+        return left
+
+    def _judge_all(self, rest: Rest) -> _Judged:
+        judged = [(field, *(self._fields.get(field) or self._judge(field))) for field in rest]
+        if any(silent for _, silent, _ in judged):
             said = tuple([field for field, silent, _ in judged if not silent])
-            known = self._said[rest] = said, next((place for _, _, place in judged if place is not None), None)
-            if len(self._said) > _MOST_KNOWN:
-                self._said.clear()
-        said, place = known
-        if place == name:
-            said = tuple([field for field in said if self._judge(field)[1] is None])
-        return name, op, inputs, said
+        else:
+            said = rest
+        place = next((place for _, _, place in judged if place is not None), None)
+        if len(self._known) > _MOST_KNOWN:
+            self._known.clear()
+        found = self._known[rest] = _Judged(said, place, any(len(field) > MOST_CONSTANT_BYTES for field in rest))
+        return found
 
     def _judge(self, field: bytes) -> tuple[bool, str | None]:
         """Return whether a field says nothing, and else the node that it places one with, if that is all it says."""
-        judged = self._judged.get(field)
+        judged = self._fields.get(field)
         if judged is None:
-            (attribute,) = parse_rest((field,)).attr.items() or (("", None),)
-            judged = self._judged[field] = _judge(*attribute)
-            if len(self._judged) > _MOST_KNOWN:
-                self._judged.clear()
+            place = read_place(field)
+            if place is not None:
+                judged = False, place.decode("utf-8", "surrogateescape")
+            else:
+                judged = any(_says_nothing(*attribute) for attribute in parse_rest((field,)).attr.items()), None
+            self._fields[field] = judged
+            if len(self._fields) > _MOST_KNOWN:
+                self._fields.clear()
         return judged
 
 
-def _judge(name: str, value: Any) -> tuple[bool, str | None]:
-    kind = "" if value is None else value.WhichOneof("value")
-    empty = (kind == "s" and not value.s) or (kind == "list" and not value.list.ByteSize())
-    if name == "_class" and len(value.list.s) == 1 and value.list.s[0].startswith(PLACE):
-        return False, value.list.s[0][len(PLACE) :].decode("utf-8", "surrogateescape")
-    return empty or name == "debug_name", None
+def _says_nothing(name: str, value: Any) -> bool:
+    kind = value.WhichOneof("value")
+    return (kind == "s" and not value.s) or (kind == "list" and not value.list.ByteSize()) or name == "debug_name"
 
 
 def drop_values(table: NodeTable) -> None:
     """Take the values of large constants from a graph."""
-    table.nodes = [_drop_large(node) for node in table.nodes]
+    for place, node in enumerate(table.nodes):
+        if node[1] == _CONSTANT:
+            table.nodes[place] = _drop_large(node)
     for function in table.other.library.function:
         for message in function.node_def:
             drop_value(message)
 
 
 def _drop_large(node: Node) -> Node:
-    if node[1] != _CONSTANT or all(len(field) <= MOST_CONSTANT_BYTES for field in node[3]):
+    """Return a constant without its value if that is large."""
+    if all(len(field) <= MOST_CONSTANT_BYTES for field in node[3]):
         return node
     message = make_message(node)
     drop_value(message)

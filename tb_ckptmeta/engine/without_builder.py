@@ -5,8 +5,8 @@ What is merely parsed is made here; a Keras configuration becomes a job like a b
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,19 +21,24 @@ from tb_ckptmeta.core.source import METAGRAPH, OBJECTS, SAVED_MODEL, FoundSource
 from tb_ckptmeta.core.verdict import Row, Verdict
 from tb_ckptmeta.engine.checkpoint_file import stamp_file
 from tb_ckptmeta.engine.keras_source import read_configuration
-from tb_ckptmeta.engine.parsed_graph import read_metagraph, read_saved_model
+from tb_ckptmeta.engine.node_table import NodeTable
+from tb_ckptmeta.engine.parsed_graph import parse_metagraph, parse_saved_model, read_source_file
 from tb_ckptmeta.engine.rebuild import Artifacts
+from tb_ckptmeta.engine.recent import Recent
 from tb_ckptmeta.engine.sources import check_source_confined
 from tb_ckptmeta.engine.verify import verify
 
-_MOST_KEPT = 4
+_MOST_GRAPHS = 4
+_MOST_FILES = 10_000
 
 
 class SourceReader:
-    """Reads what is merely parsed, and keeps the last few while their files stay the same. Safe for threads."""
+    """Reads what is merely parsed, and keeps the last few graphs: all steps of a run have one. Safe for threads."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], tuple[tuple[int, int], Artifacts]] = OrderedDict()
+        # What a file held when it was read, and had this size and time.
+        self._digests: Recent[tuple[str, str], tuple[tuple[int, int], str]] = Recent(_MOST_FILES)
+        self._kept: Recent[str, Artifacts] = Recent(_MOST_GRAPHS)
         self._lock = threading.Lock()
 
     def read(self, checkpoint: Checkpoint, source: FoundSource) -> Artifacts:
@@ -44,19 +49,31 @@ class SourceReader:
         """
         assert source.path is not None
         check_source_confined(source.path, checkpoint)
-        now, key = stamp_file(source.path), (source.kind, source.path)
+        file, now = (source.kind, source.path), stamp_file(source.path)
         with self._lock:  # one at a time: a large one takes memory and seconds
-            kept, table = self._kept.get(key), None
-            if kept is None or kept[0] != now:
-                read = read_metagraph if source.kind == METAGRAPH else read_saved_model
-                graph = read(source.path, source.title)
-                # Whoever asked for it may go on with the table; what is kept is smaller without.
-                table = graph.table
-                kept = self._kept[key] = (now, Artifacts(graph.rebuilt, table.serialize()))
-            self._kept.move_to_end(key)
-            while len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
-        return kept[1] if table is None else replace(kept[1], table=table)
+            stamp, digest = self._digests.get(file, (None, ""))
+            artifacts = self._kept.get(digest) if stamp == now else None
+            table = None
+            if artifacts is None:
+                artifacts, table = self._read(source.kind, source.path)
+                self._digests[file] = now, artifacts.digest
+            self._kept[artifacts.digest] = artifacts
+        rebuilt = artifacts.rebuilt
+        notes = tuple(f"{source.title} {note}" for note in rebuilt.notes)
+        return replace(artifacts, rebuilt=replace(rebuilt, notes=notes), table=table)
+
+    def _read(self, kind: str, path: str) -> tuple[Artifacts, NodeTable | None]:
+        """Read a file, and parse what it holds unless another file held the same."""
+        data = [read_source_file(path)]
+        digest = hashlib.sha256(kind.encode())
+        digest.update(data[0])
+        kept = self._kept.get(digest.hexdigest())
+        if kept is not None:
+            return kept, None
+        parse = parse_metagraph if kind == METAGRAPH else parse_saved_model
+        graph = parse(data.pop(), path)  # which gives the file's memory back as soon as it can
+        # Whoever asked for it may go on with the table; what is kept is smaller without.
+        return Artifacts(graph.rebuilt, graph.written, content=digest.hexdigest()), graph.table
 
 
 def require_graph(source: FoundSource, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import defaultdict
 
 import pytest
@@ -118,3 +119,34 @@ def test_function_body_is_divided_by_itself(count: int) -> None:
     assert function.ret["y"] == f"{last.name}:z:0"
     assert function.control_ret["done"] == function.node_def[0].name
     assert last.name == ("op_2" if count == 3 else "part_3_of_3/op_1499")
+
+
+def test_what_refers_to_no_node_stays_as_it_is() -> None:
+    graph = make_graph([f"op_{i}" for i in range(5)])
+    graph.node[1].input.extend(["other", "^other/op_1", "op_1/x:0"])
+    graph.node[1].attr["_class"].list.s[:] = [b"loc:@op_1/x"]
+    divide_crowds(graph, most=4)
+    assert list(graph.node[1].input[2:]) == ["other", "^other/op_1", "op_1/x:0"]
+    assert list(graph.node[1].attr["_class"].list.s) == [b"loc:@op_1/x"]
+
+
+def test_inputs_of_thousands_of_slashes_take_no_more_memory_than_others() -> None:
+    graph = make_graph([f"op_{i}" for i in range(5)])
+    graph.node[1].input.append("/" * 10_000)
+    graph.node[1].attr["_class"].list.s.append(b"loc:@" + b"/" * 10_000)
+    table = tabulate(graph)
+    tracemalloc.start()
+    try:
+        crowds.divide_crowds(table, 4)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_places_among_others_are_renamed() -> None:
+    graph = make_graph([f"op_{i}" for i in range(5)])
+    graph.node[1].attr["_class"].list.s[:] = [b"loc:@op_4", b"op_4", b"loc:@op_0"]
+    divide_crowds(graph, most=4)
+    new = [node.name.encode() for node in graph.node]
+    assert list(graph.node[1].attr["_class"].list.s) == [b"loc:@" + new[4], b"op_4", b"loc:@" + new[0]]

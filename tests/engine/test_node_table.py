@@ -18,7 +18,15 @@ from tb_ckptmeta.engine.bound_message import count_fields
 from tb_ckptmeta.engine.crowds import divide_crowds
 from tb_ckptmeta.engine.display import draw_op_graph
 from tb_ckptmeta.engine.graph_text import write_text
-from tb_ckptmeta.engine.node_table import make_message, make_node, read_nodes, tabulate
+from tb_ckptmeta.engine.node_table import (
+    make_message,
+    make_node,
+    read_graph,
+    read_nodes,
+    tabulate,
+    write_again,
+)
+from tb_ckptmeta.engine.silent_attributes import drop_values
 from tb_ckptmeta.engine.sstable import MalformedError
 from tb_ckptmeta.engine.wire import encode_varint
 
@@ -227,3 +235,41 @@ def test_the_same_graph_is_the_same_bytes_however_its_attributes_are_written() -
     graphs = [write_field(1, head + b"".join(order)) for order in (attributes, attributes[::-1])]
     assert graphs[0] != graphs[1]
     assert read_nodes(graphs[0]).serialize() == read_nodes(graphs[1]).serialize() == graphs[0]
+
+
+@settings(deadline=None)
+@given(GRAPH, st.lists(st.integers(0, 8), max_size=8))
+def test_graph_is_written_again_with_what_has_changed_of_its_long_nodes(graph: Any, order: list[int]) -> None:
+    parts = []
+    for node in graph.node:
+        data = node.SerializeToString()
+        parts.append(b"\x0a" + encode_varint(len(data)) + data)
+    for size in (900, 1100, 5000):
+        constant = node_def_pb2.NodeDef(name=f"c{size}", op="Const")
+        constant.attr["value"].tensor.tensor_content = b"\xff" * size
+        data = constant.SerializeToString()
+        parts.append(b"\x0a" + encode_varint(len(data)) + data)
+    parts.append(graph_pb2.GraphDef(versions={"producer": 7}).SerializeToString())
+    library = graph_pb2.GraphDef()
+    library.library.function.add().signature.name = "f"
+    parts.append(library.SerializeToString())
+    for place in order:
+        parts.append(parts.pop(place % len(parts)))
+    data = b"".join(parts)
+    table, apart = read_graph(data, 10_000, 10_000)
+    assert graph_pb2.GraphDef.FromString(write_again(table, data, apart)) == graph_pb2.GraphDef.FromString(data)
+    drop_values(table)
+    written = write_again(table, data, apart)
+    assert b"\xff" * 1100 not in written
+    assert graph_pb2.GraphDef.FromString(written) == graph_pb2.GraphDef.FromString(table.serialize())
+
+
+@pytest.mark.parametrize("count", [999, 1000, 1001, 3000])
+def test_node_of_very_many_attributes_is_read_as_protobuf_reads_it(count: int) -> None:
+    graph = graph_pb2.GraphDef()
+    node = graph.node.add(name="a", op="Op")
+    for i in range(count):
+        node.attr[f"attribute_{i}"].i = i
+    table = read_nodes(graph.SerializeToString(), 1_000_000)
+    assert [make_message(n) for n in table.nodes] == list(graph.node)
+    assert len(table.nodes[0][3]) == count

@@ -12,9 +12,17 @@ from tensorboard.compat.proto import function_pb2, graph_pb2, meta_graph_pb2, ty
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine import inline_functions, parsed_graph, restored
 from tb_ckptmeta.engine.node_table import make_message
-from tb_ckptmeta.engine.parsed_graph import read_metagraph, read_saved_model
+from tb_ckptmeta.engine.parsed_graph import Graph, parse_metagraph, parse_saved_model, read_source_file
 
 Write = Callable[[Any], str]
+
+
+def read_metagraph(path: str) -> Graph:
+    return parse_metagraph(read_source_file(path), path)
+
+
+def read_saved_model(path: str) -> Graph:
+    return parse_saved_model(read_source_file(path), path)
 
 
 @pytest.fixture
@@ -80,14 +88,14 @@ def make_calls(*bodies: tuple[str, list[str]]) -> Any:
 
 
 def test_metagraph_names_a_variable_by_what_its_restore_operation_reads(write: Write) -> None:
-    read = read_metagraph(write(make_graph()), "It")
+    read = read_metagraph(write(make_graph()))
     (variable,) = read.rebuilt.variables
     assert (variable.name, variable.parts, variable.shape, variable.read) == ("stored/w", ("w",), (3,), True)
     assert "its own restore operation says" in read.rebuilt.notes[0]
 
 
 def test_metagraph_without_a_saver_goes_by_the_variables_names(write: Write) -> None:
-    read = read_metagraph(write(make_graph(saver=False)), "It")
+    read = read_metagraph(write(make_graph(saver=False)))
     assert [v.name for v in read.rebuilt.variables] == ["w"]
     assert "compared by their names" in read.rebuilt.notes[0]
 
@@ -108,7 +116,7 @@ def test_names_that_a_restore_operation_reads_are_read_once_for_all_variables(
         nodes["all"].input.append(f"^assign{i}")
     parsed = []
     monkeypatch.setattr(restored, "make_message", lambda node: parsed.append(node[0]) or make_message(node))
-    read = read_metagraph(write(meta), "It")
+    read = read_metagraph(write(meta))
     assert {v.name for v in read.rebuilt.variables} == {f"stored/{i}" for i in range(50)}
     assert sorted(parsed) == ["names", "slices"]
 
@@ -118,20 +126,20 @@ def test_numbers_of_thousands_of_digits_are_none(write: Write) -> None:
     nodes = {node.name: node for node in meta.graph_def.node}
     nodes["restore"].input[0] = "prefix:" + "9" * 5000
     nodes["slices"].attr["value"].tensor.string_val[0] = b"9" * 5000 + b" 1 0,1"
-    read_metagraph(write(meta), "It")
+    read_metagraph(write(meta))
 
 
 def test_graph_in_very_many_parts_is_refused(write: Write) -> None:
     with pytest.raises(CkptMetaError, match="more than 100 parts"):
-        read_metagraph(write(b"\x12\x00" * 101), "It")
+        read_metagraph(write(b"\x12\x00" * 101))
     with pytest.raises(CkptMetaError, match="more than 100 MetaGraphDefs"):
-        read_saved_model(write(b"\x12\x00" * 101), "It")
+        read_saved_model(write(b"\x12\x00" * 101))
 
 
 def test_metagraph_drops_the_values_of_large_constants_alone(write: Write) -> None:
     meta = make_graph()
     meta.graph_def.node.add(name="large", op="Const").attr["value"].tensor.tensor_content = b"x" * 3_000_000
-    graph = graph_pb2.GraphDef.FromString(read_metagraph(write(meta), "It").table.serialize())
+    graph = graph_pb2.GraphDef.FromString(read_metagraph(write(meta)).table.serialize())
     attributes = {n.name: set(n.attr) for n in graph.node}
     assert attributes["large"] == {"_too_large_attrs"}
     assert attributes["names"] == {"value"}
@@ -140,7 +148,7 @@ def test_metagraph_drops_the_values_of_large_constants_alone(write: Write) -> No
 def test_saved_model_puts_functions_in_the_place_of_their_calls(write: Write) -> None:
     meta = make_calls(("outer", ["inner"]), ("inner", []))
     meta.signature_def["serving_default"].outputs["z"].name = "call:0"
-    read = read_saved_model(write(wrap(meta)), "It")
+    read = read_saved_model(write(wrap(meta)))
     graph = graph_pb2.GraphDef.FromString(read.table.serialize())
     assert {n.name for n in graph.node} == {"w", "read", "y", "call/leaf"}
     assert not graph.library.function
@@ -149,7 +157,7 @@ def test_saved_model_puts_functions_in_the_place_of_their_calls(write: Write) ->
 def test_saved_model_whose_functions_call_themselves_is_refused(write: Write) -> None:
     path = write(wrap(make_calls(("f", ["f"]))))
     with pytest.raises(CkptMetaError, match="call each other more than 64 deep") as caught:
-        read_saved_model(path, "It")
+        read_saved_model(path)
     assert caught.value.code is Code.SOURCE_UNREADABLE
 
 
@@ -160,7 +168,7 @@ def test_saved_model_whose_functions_double_at_each_call_is_refused(
     bodies = [(f"f{i}", [f"f{i + 1}"] * 2) for i in range(30)]
     path = write(wrap(make_calls(*bodies, ("f30", []))))
     with pytest.raises(CkptMetaError, match="more than 2000 operations"):
-        read_saved_model(path, "It")
+        read_saved_model(path)
 
 
 @pytest.mark.parametrize("read", [read_metagraph, read_saved_model])
@@ -178,7 +186,7 @@ def test_saved_model_whose_functions_double_at_each_call_is_refused(
 )
 def test_file_that_is_no_graph_is_refused(write: Write, read: Any, content: bytes) -> None:
     with pytest.raises(CkptMetaError) as caught:
-        read(write(content), "It")
+        read(write(content))
     assert caught.value.code is Code.SOURCE_UNREADABLE
     assert "model.meta" in caught.value.message
 
@@ -187,7 +195,7 @@ def test_file_with_a_name_that_no_model_has_is_refused(write: Write) -> None:
     graph = make_graph()
     graph.graph_def.node.add(name="/".join(["a"] * 1001), op="NoOp")
     with pytest.raises(CkptMetaError, match="name has more than 2000 characters") as caught:
-        read_metagraph(write(graph), "It")
+        read_metagraph(write(graph))
     assert caught.value.code is Code.SOURCE_UNREADABLE
 
 
@@ -195,7 +203,7 @@ def test_file_that_is_too_large_is_refused(write: Write, monkeypatch: pytest.Mon
     path = write(make_graph())
     monkeypatch.setattr(parsed_graph, "MOST_BYTES", 100)
     with pytest.raises(CkptMetaError, match="larger than") as caught:
-        read_metagraph(path, "It")
+        read_metagraph(path)
     assert caught.value.code is Code.SOURCE_UNREADABLE
 
 
@@ -215,7 +223,7 @@ def test_small_file_that_would_be_large_in_memory_is_not_parsed(
     size = len(body)
     length = bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14 & 127 | 128, size >> 21])
     with pytest.raises(CkptMetaError, match="it has more than 100000 fields"):
-        read_metagraph(write(b"\x12" + length + body), "It")
+        read_metagraph(write(b"\x12" + length + body))
 
 
 def test_graph_with_more_operations_than_anybody_looks_at_is_refused(
@@ -223,7 +231,7 @@ def test_graph_with_more_operations_than_anybody_looks_at_is_refused(
 ) -> None:
     monkeypatch.setattr(parsed_graph, "MOST_NODES", 5)
     with pytest.raises(CkptMetaError, match="more than 5 operations"):
-        read_metagraph(write(make_graph()), "It")
+        read_metagraph(write(make_graph()))
 
 
 def test_restore_operation_that_waits_for_itself_ends(write: Write) -> None:
@@ -231,4 +239,4 @@ def test_restore_operation_that_waits_for_itself_ends(write: Write) -> None:
     for node in meta.graph_def.node:
         if node.name == "same":
             node.input[:] = ["same"]
-    assert [v.name for v in read_metagraph(write(meta), "It").rebuilt.variables] == ["w"]
+    assert [v.name for v in read_metagraph(write(meta)).rebuilt.variables] == ["w"]
