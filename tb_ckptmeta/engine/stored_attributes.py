@@ -42,9 +42,9 @@ def _describe(stored: StoredTensor) -> Rest:
         node.attr["checkpoint_shape"].shape.dim.add(size=size)
     if not stored.shape:
         node.attr["checkpoint_shape"].shape.SetInParent()
-    number = _DTYPE_NUMBERS.get(stored.dtype, 0)
-    if number in types_pb2.DataType.values():
+    number = _DTYPE_NUMBERS.get(stored.dtype)
+    if number is not None and number in types_pb2.DataType.values():
         node.attr["checkpoint_dtype"].type = number
-    else:  # newer than this TensorBoard's protos
+    else:  # newer than this TensorBoard's protos, or than we
         node.attr["checkpoint_dtype"].s = stored.dtype.encode("ascii")
     return make_node(node)[3]

@@ -24,11 +24,17 @@ def of_two_ranks(node: Any) -> None:
     node.attr["checkpoint_dtype"].type = types_pb2.DT_BFLOAT16
 
 
+def of_a_new_kind(node: Any) -> None:
+    node.attr["checkpoint_shape"].shape.dim.add(size=4)
+    node.attr["checkpoint_dtype"].s = b"float3"
+
+
 @pytest.mark.parametrize(
     ("stored", "describe"),
     [
         (StoredTensor((), "int64", 8), of_no_rank),
         (StoredTensor((3, 0), "bfloat16", 0), of_two_ranks),
+        (StoredTensor((4,), "float3", 2), of_a_new_kind),
     ],
 )
 @pytest.mark.parametrize(
