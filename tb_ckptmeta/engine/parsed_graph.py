@@ -30,6 +30,7 @@ from tb_ckptmeta.engine.wire import LENGTH, split_fields
 MOST_BYTES = 128 << 20
 _MOST_FIELDS = 4_000_000
 _LONGEST_NAME = 2000
+_MOST_SCOPE_CHARACTERS = 64 << 20
 _MOST_PARTS = 100
 _MOST_DIGITS = 19
 """What a file may take, and what it may hold: more than the graph of any model that is trained."""
@@ -91,6 +92,7 @@ def parse_saved_model(data: bytes, path: str) -> Graph:
     _require_shown([node.name for node in meta.graph_def.node], meta.graph_def.library, path)
     flat, alias = inline_functions(meta.graph_def, path)
     table = tabulate(flat)
+    _require_few_scopes([name for name, _, _, _ in table.nodes], path)  # a function's are within those of its calls
     outputs = {alias.get(tensor, tensor)[0] for tensor in _find_outputs(meta)}
     rebuilt, kept = _describe(meta, table, outputs, alias)
     if outputs:
@@ -253,6 +255,25 @@ def _require_shown(names: Sequence[str], library: Any, path: str) -> None:
         raise _unreadable(path, f"an operation's name has more than {_LONGEST_NAME} characters")
     if len(names) > MOST_NODES:
         raise _unreadable(path, f"its graph has more than {MOST_NODES} operations")
+    for body in (names, *bodies):
+        _require_few_scopes(body, path)
+
+
+def _require_few_scopes(names: Sequence[str], path: str) -> None:
+    """Refuse names of which each is in thousands of scopes: those are as many names, each nearly as long."""
+    joined = "".join(names)
+    if joined.count("/") * max(map(len, names), default=0) <= _MOST_SCOPE_CHARACTERS:
+        return  # there cannot be so many
+    scopes: set[str] = set()
+    characters = 0
+    for name in names:
+        at = name.rfind("/")
+        while at > 0 and name[:at] not in scopes:
+            scopes.add(name[:at])
+            characters += at
+            if characters > _MOST_SCOPE_CHARACTERS:
+                raise _unreadable(path, f"the names of its scopes have more than {_MOST_SCOPE_CHARACTERS} characters")
+            at = name.rfind("/", 0, at)
 
 
 def _unreadable(path: str, reason: str) -> CkptMetaError:

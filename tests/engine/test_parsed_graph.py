@@ -199,6 +199,36 @@ def test_file_with_a_name_that_no_model_has_is_refused(write: Write) -> None:
     assert caught.value.code is Code.SOURCE_UNREADABLE
 
 
+@pytest.mark.parametrize(("names", "shown"), [(40, False), (20, True)])
+def test_names_in_thousands_of_scopes_each_are_refused_where_they_would_fill_the_memory(
+    write: Write, monkeypatch: pytest.MonkeyPatch, names: int, shown: bool
+) -> None:
+    monkeypatch.setattr(parsed_graph, "_MOST_SCOPE_CHARACTERS", 30 * 995 * 1990 // 2)
+    graph = make_graph()
+    for number in range(names):
+        graph.graph_def.node.add(name=f"{number}" + "/x" * 995, op="NoOp")
+    if shown:
+        assert read_metagraph(write(graph)).table.nodes
+        return
+    with pytest.raises(CkptMetaError, match="names of its scopes have more than 29700750 characters") as caught:
+        read_metagraph(write(graph))
+    assert caught.value.code is Code.SOURCE_UNREADABLE
+
+
+def test_same_scopes_of_many_operations_count_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsed_graph, "_MOST_SCOPE_CHARACTERS", 100)
+    graph = make_graph()
+    for number in range(1000):
+        graph.graph_def.node.add(name=f"a/b/c/{number}", op="NoOp")
+    assert read_metagraph(write(graph)).table.nodes
+
+
+def test_scopes_of_calls_that_are_put_in_place_count_too(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsed_graph, "_MOST_SCOPE_CHARACTERS", 10)
+    with pytest.raises(CkptMetaError, match="names of its scopes have more than 10 characters"):
+        read_saved_model(write(wrap(make_calls(("a_long_name", ["b_long_name"]), ("b_long_name", [])))))
+
+
 def test_file_that_is_too_large_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(make_graph())
     monkeypatch.setattr(parsed_graph, "MOST_BYTES", 100)
