@@ -26,6 +26,8 @@ DESCRIPTIONS = {
     "demo": "Write checkpoints of three models and start TensorBoard on them.",
 }
 
+_DEMO = "ckptmeta-demo"
+
 
 def make_parser(command: str) -> argparse.ArgumentParser:
     """Return the parser of one command."""
@@ -97,8 +99,8 @@ def make_parser(command: str) -> argparse.ArgumentParser:
                 "directory",
                 metavar="DIRECTORY",
                 nargs="?",
-                default="ckptmeta-demo",
-                help="where to write; default %(default)s",
+                default=_DEMO,
+                help=f"where to write; default {_DEMO}",  # %(default)s is lost where positionals and options mix
             )
             parser.add_argument("--port", default="6006", help="TensorBoard's port; default %(default)s")
             parser.add_argument(

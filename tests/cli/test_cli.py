@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import tb_ckptmeta
+from tb_ckptmeta.cli.arguments import DESCRIPTIONS
 from tb_ckptmeta.cli.export import describe_check
 from tb_ckptmeta.engine.export import CheckReport
 
@@ -311,11 +312,14 @@ def test_wrong_usage_has_status_2_and_says_what_on_stderr_alone(quick: Cli, argu
     assert "Traceback" not in outcome.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["scan", "--help"], ["verify", "-h"], ["export", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["verify", "-h"], *([*command.split(), "--help"] for command in DESCRIPTIONS)]
+)
 def test_help_has_status_0_and_goes_to_stdout(quick: Cli, arguments: list[str]) -> None:
     outcome = quick(*arguments)
     assert (outcome.status, outcome.stderr) == (0, "")
     assert "usage: tb-ckptmeta" in outcome.stdout
+    assert "%(" not in outcome.stdout
 
 
 def test_version_is_the_packages(quick: Cli) -> None:
