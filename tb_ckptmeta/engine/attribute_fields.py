@@ -88,9 +88,7 @@ def set_attributes(rest: Rest, own: Rest) -> Rest:
 
 def place_field(field: bytes) -> tuple[int, bytes]:
     """Return what the fields of a node are put in order by: their tags, and attributes by their names."""
-    if field[0] == ATTRIBUTE:
-        return ATTRIBUTE, read_key(field)
-    return read_field(field, 0)[0], b""
+    return field[0], read_key(field) if field[0] == ATTRIBUTE else b""
 
 
 def _write(key: bytes, value: bytes) -> bytes:

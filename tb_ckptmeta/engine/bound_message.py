@@ -25,13 +25,17 @@ _MOST_KNOWN = 4096
 def parse_bounded(message: Any, data: bytes, most_fields: int) -> Any:
     """Parse `data` into a `message` of at most so many fields, those of messages in it included.
 
+    Fields that the message does not know are left out.
+
     Raises:
         MalformedError: bytes that are no such message, or one of more fields; it says which.
     """
     if len(data) > _FIELD_BYTES * most_fields and count_fields(data, message.DESCRIPTOR, most_fields) > most_fields:
         raise MalformedError(f"has more than {most_fields} fields")
     try:
-        return message.FromString(data)
+        parsed = message.FromString(data)
+        parsed.DiscardUnknownFields()
+        return parsed
     except (DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedError(f"is no {message.DESCRIPTOR.name}") from None
 

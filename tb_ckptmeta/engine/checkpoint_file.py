@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
+from tb_ckptmeta.core.dependencies import RACY_NS
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.remote import RemoteFile, as_path, find_entry, is_remote, is_remote_folder, list_folder
 
@@ -37,13 +39,17 @@ def find_file_size(path: str) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def stamp(path: str) -> tuple[int, int]:
-    """Return what changes when a file is edited: its time in nanoseconds and its size; (0, 0) when it is gone."""
+Stamp = tuple[int, ...]
+"""What changes when a file does: of a local one its times in nanoseconds, its size and its place."""
+
+
+def stamp(path: str) -> Stamp:
+    """Return what changes when a local file is edited or replaced; () when it is gone."""
     try:
         status = os.stat(path)
     except OSError:
-        return (0, 0)
-    return (status.st_mtime_ns, status.st_size)
+        return ()
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 def is_folder(path: str) -> bool:
@@ -60,19 +66,20 @@ def is_folder(path: str) -> bool:
         raise unreadable_error(path, error) from None
 
 
-def stamp_file(path: str) -> tuple[int, int]:
-    """Return what changes when a file does, as `stamp` does.
+def stamp_file(path: str) -> Stamp:
+    """Return what changes when a file does; () when it is gone, or so new that it may change again in the same moment.
 
     Raises:
         CkptMetaError: CHECKPOINT_UNREADABLE, of a URL that cannot be asked.
     """
     if not is_remote(path):
-        return stamp(path)
+        now = stamp(path)
+        return now if now and time.time_ns() - max(now[:2]) > RACY_NS else ()
     try:
         entry = find_entry(path)
     except OSError as error:
         raise unreadable_error(path, error) from None
-    return (zlib.crc32(entry.mark.encode()), entry.size) if entry is not None else (0, 0)
+    return (zlib.crc32(entry.mark.encode()), entry.size) if entry is not None else ()
 
 
 def list_names(folder: str) -> list[str]:

@@ -42,7 +42,9 @@ def divide_crowds(table: NodeTable, most: int = MOST_PARTS) -> Divided:
         if not inner:
             continue
         crowded.append(function.signature.name)
-        rename = _Rename(_find_names(parts, inner, most))
+        names = _find_names(parts, inner, most)
+        # An argument may be called as a scope is.
+        rename = _Rename({node.name: names[node.name] for node in function.node_def if node.name in names})
         for message, node in zip(function.node_def, rename.nodes(map(make_node, function.node_def)), strict=True):
             message.CopyFrom(make_message(node))
         for results in (function.ret, function.control_ret):
@@ -54,7 +56,7 @@ def divide_crowds(table: NodeTable, most: int = MOST_PARTS) -> Divided:
 class _Rename:
     """Gives nodes new names. `names`: those of nodes and scopes that have new ones, by the old.
 
-    What refers to no node stays as it is: an argument of a function, or whatever somebody has written there.
+    What refers to none of them stays as it is: an argument of a function, or whatever somebody has written there.
     """
 
     def __init__(self, names: Mapping[str, str]) -> None:

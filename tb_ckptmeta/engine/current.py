@@ -29,7 +29,6 @@ from tb_ckptmeta.core.dependencies import (
     find_kind,
     find_size,
 )
-from tb_ckptmeta.engine.checkpoint_file import stamp
 from tb_ckptmeta.engine.process import make_environment
 
 _LIBRARIES = ("tensorflow", "keras", "tf_keras")
@@ -133,12 +132,21 @@ def describe_installation() -> str:
         sys.version,
         platform.platform(),
         tb_ckptmeta.__version__,
-        [[p, stamp(p)] for p in dict.fromkeys(folders) if os.path.basename(p) in ("site-packages", "dist-packages")],
-        [[p, stamp(p)] for p in files],
+        [[p, _stamp(p)] for p in dict.fromkeys(folders) if os.path.basename(p) in ("site-packages", "dist-packages")],
+        [[p, _stamp(p)] for p in files],
         environment,
         digest_own_code(),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Return what is the same for an installation wherever it is mounted: a time in nanoseconds and a size."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
 
 
 def _find_file(library: str) -> str | None:

@@ -6,6 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 
+import google.protobuf as protobuf
+import tensorboard.version
+
 from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.renames import Rename
 from tb_ckptmeta.engine.cache import Cache
@@ -33,7 +36,8 @@ class Drawer:
         """Draw the op graph of a rebuilt model, or the conceptual graph."""
         rules = [str(rename) for rename in renames]
         what = "conceptual" if conceptual else "op"
-        parts = [artifacts.digest, contents.structure, rules, what, digest_own_code()]
+        made_by = [digest_own_code(), tensorboard.version.VERSION, protobuf.__version__]
+        parts = [artifacts.digest, contents.structure, rules, what, made_by]
         key = hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
 
         def draw() -> Drawing:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tb_ckptmeta.core.checkpoint import KERAS_FORMATS, Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine.checkpoint_file import FindSize, find_file_size, stamp
+from tb_ckptmeta.engine.checkpoint_file import FindSize, Stamp, find_file_size, stamp
 from tb_ckptmeta.engine.recent import Recent
 from tb_ckptmeta.engine.recognise import INCOMPLETE, UNREADABLE
 from tb_ckptmeta.engine.scan import check_confined
@@ -30,7 +30,7 @@ _MOST_KEPT = 256
 _MOST_STATES = 1 << 15
 """Whose state is forgotten is shown as listed, and may be inspected again."""
 
-Stamps = tuple[tuple[int, int], ...] | str
+Stamps = tuple[Stamp, ...] | str
 
 
 class Inspector:

@@ -23,8 +23,8 @@ from tb_ckptmeta.engine.attribute_fields import (
     write_length,
 )
 from tb_ckptmeta.engine.bound_message import count_fields, parse_bounded
-from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
-from tb_ckptmeta.engine.wire import read_field, split_fields
+from tb_ckptmeta.engine.sstable import MalformedError
+from tb_ckptmeta.engine.wire import read_field, read_short, split_fields
 
 Node = tuple[str, str, tuple[str, ...], Rest]
 """Name, operation, inputs, and the rest."""
@@ -106,18 +106,23 @@ def read_graph(data: bytes, most_fields: int, most_nodes: int) -> tuple[NodeTabl
     other = bytearray()
     apart: list[Apart] = []
     rests = _Rests(most_fields)
-    fields = at = 0
+    fields = others = at = 0
     try:
         while at < len(data):
             start = at
             if data[at] == _NODE:
-                size, begin = decode_varint(data, at + 1)
+                size, begin = read_short(data, at + 1)
                 at = begin + size
             else:
                 tag, begin, at = read_field(data, at)
                 if tag != _NODE:
                     other += data[start:at]
+                    others += 1
+                    if apart and apart[-1].node is None and apart[-1].end == start:
+                        start = apart.pop().begin
                     apart.append(Apart(start, at, None))
+                    if fields + others > most_fields:
+                        raise MalformedError(f"has more than {most_fields} fields")
                     continue
             if at > len(data):
                 raise MalformedError("ends within a node")
@@ -204,7 +209,9 @@ class _Rests:
             if field.place in found or len(found) == _MOST_OWN:
                 return None  # twice: of one the last counts, of another both
             found[field.place] = field
-        return tuple([found[place].written for place in sorted(found)]), sum(f.fields for f in found.values())
+        # What protobuf does not know, and what says no more than its absence, is nothing when it is written.
+        rest = tuple([written for place in sorted(found) if (written := found[place].written)])
+        return rest, sum(field.fields for field in found.values())
 
     def _read_field(self, tag: int, data: bytes) -> _Field:
         if read_place(data) is not None:
@@ -233,21 +240,21 @@ def _read_head(data: bytes, at: int, end: int) -> tuple[str, str, tuple[str, ...
     # Lengths are read in place: a call for each would take as long as all else.
     size, begin = data[at + 1], at + 2
     if size >= _ONE_BYTE:
-        size, begin = decode_varint(data, at + 1)
+        size, begin = read_short(data, at + 1)
     at = begin + size
     if at >= end or data[at] != _OP:
         return None
     name = data[begin:at].decode()
     size, begin = data[at + 1], at + 2
     if size >= _ONE_BYTE:
-        size, begin = decode_varint(data, at + 1)
+        size, begin = read_short(data, at + 1)
     at = begin + size
     op = data[begin:at].decode()
     inputs = []
     while at < end and data[at] == _INPUT:
         size, begin = data[at + 1], at + 2
         if size >= _ONE_BYTE:
-            size, begin = decode_varint(data, at + 1)
+            size, begin = read_short(data, at + 1)
         at = begin + size
         inputs.append(data[begin:at].decode())
     return (name, op, tuple(inputs), at) if at <= end else None
@@ -268,8 +275,8 @@ def _parse_node(data: bytes, most_fields: int) -> Any:
 def _write_node(node: Node) -> bytes:
     name, op, inputs, rest = node
     head = (_write(_NAME, name) if name else b"") + (_write(_OP, op) if op else b"")
-    for tensor in inputs:
-        head += _write(_INPUT, tensor)
+    if inputs:
+        head += b"".join([_write(_INPUT, tensor) for tensor in inputs])
     return write_bytes(_NODE, head + b"".join(rest))
 
 

@@ -5,6 +5,7 @@ Runs in the caller's process. Nothing is imported into TensorFlow, and nothing r
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -30,7 +31,9 @@ from tb_ckptmeta.engine.wire import LENGTH, split_fields
 MOST_BYTES = 128 << 20
 _MOST_FIELDS = 4_000_000
 _LONGEST_NAME = 2000
-_MOST_SCOPE_CHARACTERS = 64 << 20
+_MOST_SCOPE_BYTES = 256 << 20
+_SCOPE_BYTES = 400
+"""What a scope takes beyond its name when a graph is drawn."""
 _MOST_PARTS = 100
 _MOST_DIGITS = 19
 """What a file may take, and what it may hold: more than the graph of any model that is trained."""
@@ -226,7 +229,6 @@ def _split_metagraph(data: bytes, path: str) -> tuple[Any, bytes]:
                 others += data[start:end]
     except MalformedError as error:
         raise _unreadable(path, f"it is no MetaGraphDef: it {error}") from None
-    del data  # as large as the graph, and whoever called has kept none
     return _parse(bytes(others), path), b"".join(graph)
 
 
@@ -260,19 +262,22 @@ def _require_shown(names: Sequence[str], library: Any, path: str) -> None:
 
 
 def _require_few_scopes(names: Sequence[str], path: str) -> None:
-    """Refuse names of which each is in thousands of scopes: those are as many names, each nearly as long."""
+    """Refuse names of which each is in many scopes: those are as many names, each nearly as long."""
+    if not names:
+        return
     joined = "".join(names)
-    if joined.count("/") * max(map(len, names), default=0) <= _MOST_SCOPE_CHARACTERS:
+    longest = sys.getsizeof(max(names, key=len)) if joined.isascii() else 4 * max(map(len, names)) + _SCOPE_BYTES
+    if joined.count("/") * (longest + _SCOPE_BYTES) <= _MOST_SCOPE_BYTES:
         return  # there cannot be so many
     scopes: set[str] = set()
-    characters = 0
+    taken = 0
     for name in names:
         at = name.rfind("/")
-        while at > 0 and name[:at] not in scopes:
-            scopes.add(name[:at])
-            characters += at
-            if characters > _MOST_SCOPE_CHARACTERS:
-                raise _unreadable(path, f"the names of its scopes have more than {_MOST_SCOPE_CHARACTERS} characters")
+        while at > 0 and (scope := name[:at]) not in scopes:
+            scopes.add(scope)
+            taken += sys.getsizeof(scope) + _SCOPE_BYTES
+            if taken > _MOST_SCOPE_BYTES:
+                raise _unreadable(path, f"its scopes would take more than {_MOST_SCOPE_BYTES >> 20} MiB")
             at = name.rfind("/", 0, at)
 
 

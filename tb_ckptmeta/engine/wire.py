@@ -12,8 +12,21 @@ from tb_ckptmeta.engine.sstable import MalformedError, decode_varint
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 """How a field is written, as the last three bits of its tag say, those before them its number; groups are no more."""
 
-
 _ONE_BYTE = 0x80
+_LONGEST = 5
+"""Bytes of a tag or a length; protobuf reads no more."""
+
+
+def read_short(data: bytes, at: int) -> tuple[int, int]:
+    """Return the tag or the length at `at`, and where it ends.
+
+    Raises:
+        MalformedError: one that runs past the data, or is longer than either may be.
+    """
+    number, end = decode_varint(data, at)
+    if end - at > _LONGEST:
+        raise MalformedError("has a tag or a length that is too long")
+    return number, end
 
 
 def read_field(data: bytes, at: int) -> tuple[int, int, int]:
@@ -23,11 +36,11 @@ def read_field(data: bytes, at: int) -> tuple[int, int, int]:
         MalformedError: a field that runs past the data, or of a kind that protobuf no longer writes.
     """
     # Most tags and lengths take one byte.
-    tag, begin = (data[at], at + 1) if data[at] < _ONE_BYTE else decode_varint(data, at)
+    tag, begin = (data[at], at + 1) if data[at] < _ONE_BYTE else read_short(data, at)
     wire = tag & 7
     if wire == LENGTH:
         short = begin < len(data) and data[begin] < _ONE_BYTE
-        size, begin = (data[begin], begin + 1) if short else decode_varint(data, begin)
+        size, begin = (data[begin], begin + 1) if short else read_short(data, begin)
         end = begin + size
     elif wire == VARINT:
         end = decode_varint(data, begin)[1]

@@ -19,7 +19,7 @@ from tb_ckptmeta.core.legacy import find_keras
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.source import METAGRAPH, OBJECTS, SAVED_MODEL, FoundSource
 from tb_ckptmeta.core.verdict import Row, Verdict
-from tb_ckptmeta.engine.checkpoint_file import stamp_file
+from tb_ckptmeta.engine.checkpoint_file import Stamp, stamp_file
 from tb_ckptmeta.engine.keras_source import read_configuration
 from tb_ckptmeta.engine.node_table import NodeTable
 from tb_ckptmeta.engine.parsed_graph import parse_metagraph, parse_saved_model, read_source_file
@@ -37,7 +37,7 @@ class SourceReader:
 
     def __init__(self) -> None:
         # What a file held when it was read, and had this size and time.
-        self._digests: Recent[tuple[str, str], tuple[tuple[int, int], str]] = Recent(_MOST_FILES)
+        self._digests: Recent[tuple[str, str], tuple[Stamp, str]] = Recent(_MOST_FILES)
         self._kept: Recent[str, Artifacts] = Recent(_MOST_GRAPHS)
         self._lock = threading.Lock()
 
@@ -51,12 +51,13 @@ class SourceReader:
         check_source_confined(source.path, checkpoint)
         file, now = (source.kind, source.path), stamp_file(source.path)
         with self._lock:  # one at a time: a large one takes memory and seconds
-            stamp, digest = self._digests.get(file, (None, ""))
-            artifacts = self._kept.get(digest) if stamp == now else None
+            before, digest = self._digests.get(file, ((), ""))
+            artifacts = self._kept.get(digest) if now and now == before else None
             table = None
             if artifacts is None:
                 artifacts, table = self._read(source.kind, source.path)
-                self._digests[file] = now, artifacts.digest
+                if now:
+                    self._digests[file] = now, artifacts.digest
             self._kept[artifacts.digest] = artifacts
         rebuilt = artifacts.rebuilt
         notes = tuple(f"{source.title} {note}" for note in rebuilt.notes)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tensorboard.compat.proto import graph_pb2, node_def_pb2
+from tensorboard.compat.proto import node_def_pb2
 
 from tb_ckptmeta.engine.attribute_fields import (
     PLACE_FIELDS,
@@ -75,12 +75,3 @@ def test_attributes_are_set_as_protobuf_sets_them(before: dict[str, int], own: d
     assert rest == fields_of(node)
     assert parse_rest(rest) == node
     assert read_attributes(rest).keys() == {key.encode() for key in node.attr}
-
-
-def test_fields_that_nobody_knows_stay_when_attributes_are_set() -> None:
-    unknown = (b"\x09loc:@abc", b"\x09loc:@abc", b"\x80\x7d\x01")
-    graph = graph_pb2.GraphDef(node=[node_def_pb2.NodeDef()])
-    graph.node[0].MergeFromString(b"".join(unknown))
-    rest = set_attributes(fields_of(graph.node[0]), (write_text_attribute(b"a", b"1"),))
-    assert rest == set_attributes(rest, (write_text_attribute(b"a", b"1"),))
-    assert sorted(field for field in rest if field[0] != 0x2A) == sorted(unknown)

@@ -130,6 +130,19 @@ def test_what_refers_to_no_node_stays_as_it_is() -> None:
     assert list(graph.node[1].attr["_class"].list.s) == [b"loc:@op_1/x"]
 
 
+def test_argument_of_a_function_that_is_called_as_a_scope_stays_as_it_is() -> None:
+    graph = make_graph(["call"])
+    function = graph.library.function.add()
+    function.signature.name = "body"
+    function.signature.input_arg.add(name="x")
+    for name in ("x/a", "b", "c", "d"):
+        function.node_def.add(name=name, op="Add", input=["x", "x/a:z:0"])
+    divide_crowds(graph, most=3)
+    first, *others = graph.library.function[0].node_def
+    assert first.name == "part_1_of_2/x/a"
+    assert {tuple(node.input) for node in (first, *others)} == {("x", "part_1_of_2/x/a:z:0")}
+
+
 def test_inputs_of_thousands_of_slashes_take_no_more_memory_than_others() -> None:
     graph = make_graph([f"op_{i}" for i in range(5)])
     graph.node[1].input.append("/" * 10_000)

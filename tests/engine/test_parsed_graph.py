@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from tensorboard.compat.proto import function_pb2, graph_pb2, meta_graph_pb2, types_pb2
 
+from tb_ckptmeta.core.contents import Contents
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine import inline_functions, parsed_graph, restored
+from tb_ckptmeta.engine.display import draw_op_graph
 from tb_ckptmeta.engine.node_table import make_message
 from tb_ckptmeta.engine.parsed_graph import Graph, parse_metagraph, parse_saved_model, read_source_file
 
@@ -199,34 +201,62 @@ def test_file_with_a_name_that_no_model_has_is_refused(write: Write) -> None:
     assert caught.value.code is Code.SOURCE_UNREADABLE
 
 
-@pytest.mark.parametrize(("names", "shown"), [(40, False), (20, True)])
-def test_names_in_thousands_of_scopes_each_are_refused_where_they_would_fill_the_memory(
-    write: Write, monkeypatch: pytest.MonkeyPatch, names: int, shown: bool
+@pytest.mark.parametrize(
+    ("name", "names", "shown"),
+    [
+        ("{}" + "/x" * 995, 40, False),
+        ("{}" + "/x" * 995, 10, True),
+        ("{}" + "/" * 20, 4000, False),  # short ones, which take more than their letters
+        ("{}" + "/" * 20, 1000, True),
+        ("{}\N{SMILING FACE WITH SUNGLASSES}" + "/x" * 900, 10, False),  # one letter makes all of four bytes
+        ("a/b/c/d/e/f/{}", 100_000, True),  # the same scopes count once
+    ],
+)
+def test_names_in_very_many_scopes_are_refused_where_those_would_fill_the_memory(
+    write: Write, monkeypatch: pytest.MonkeyPatch, name: str, names: int, shown: bool
 ) -> None:
-    monkeypatch.setattr(parsed_graph, "_MOST_SCOPE_CHARACTERS", 30 * 995 * 1990 // 2)
+    monkeypatch.setattr(parsed_graph, "_MOST_SCOPE_BYTES", 20 << 20)
     graph = make_graph()
     for number in range(names):
-        graph.graph_def.node.add(name=f"{number}" + "/x" * 995, op="NoOp")
+        graph.graph_def.node.add(name=name.format(number), op="NoOp")
     if shown:
         assert read_metagraph(write(graph)).table.nodes
         return
-    with pytest.raises(CkptMetaError, match="names of its scopes have more than 29700750 characters") as caught:
+    with pytest.raises(CkptMetaError, match="its scopes would take more than 20 MiB") as caught:
         read_metagraph(write(graph))
     assert caught.value.code is Code.SOURCE_UNREADABLE
 
 
-def test_same_scopes_of_many_operations_count_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parsed_graph, "_MOST_SCOPE_CHARACTERS", 100)
-    graph = make_graph()
-    for number in range(1000):
-        graph.graph_def.node.add(name=f"a/b/c/{number}", op="NoOp")
-    assert read_metagraph(write(graph)).table.nodes
-
-
 def test_scopes_of_calls_that_are_put_in_place_count_too(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parsed_graph, "_MOST_SCOPE_CHARACTERS", 10)
-    with pytest.raises(CkptMetaError, match="names of its scopes have more than 10 characters"):
-        read_saved_model(write(wrap(make_calls(("a_long_name", ["b_long_name"]), ("b_long_name", [])))))
+    monkeypatch.setattr(parsed_graph, "_MOST_SCOPE_BYTES", 500)
+    with pytest.raises(CkptMetaError, match="its scopes would take more than"):
+        read_saved_model(write(wrap(make_calls(("a", ["b"]), ("b", [])))))
+
+
+def test_fields_that_protobuf_alone_reads_are_no_defect(write: Write) -> None:
+    """Groups, which nobody writes any more, in what is parsed by protobuf."""
+    group = b"\xa3\x06\xa4\x06"
+    meta = make_calls(("a", []))
+    meta.graph_def.library.function[0].node_def[0].MergeFromString(group)
+    assert read_saved_model(write(wrap(meta))).table.nodes
+    assert draw_op_graph(*read_metagraph(write(meta))[:2], Contents("name", {})).names
+    meta.graph_def.node[0].MergeFromString(group)
+    assert read_saved_model(write(wrap(meta))).table.nodes
+    with pytest.raises(CkptMetaError, match="a field of no kind that is written"):
+        read_metagraph(write(meta))
+
+
+def test_variable_of_an_empty_device_has_its_shape(write: Write) -> None:
+    meta = make_graph()
+    (node,) = [n for n in meta.graph_def.node if n.name == "w"]
+    meta.graph_def.node.remove(node)
+    data = node.SerializeToString() + b"\x22\x00"
+    graph = meta.graph_def.SerializeToString() + b"\x0a" + bytes([len(data)]) + data
+    meta.ClearField("graph_def")
+    size = len(graph)
+    read = read_metagraph(write(meta.SerializeToString() + b"\x12" + bytes([size & 127 | 128, size >> 7]) + graph))
+    assert [v.shape for v in read.rebuilt.variables] == [(3,)]
+    assert draw_op_graph(read.rebuilt, read.table, Contents("name", {})).names
 
 
 def test_file_that_is_too_large_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import google.protobuf
 import pytest
+import tensorboard.version
 from tensorboard.compat.proto import meta_graph_pb2
 
 from tb_ckptmeta.core.contents import Contents, StoredTensor
 from tb_ckptmeta.core.errors import CkptMetaError, Code
-from tb_ckptmeta.engine import drawer, without_builder
+from tb_ckptmeta.engine import checkpoint_file, drawer, without_builder
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.drawer import Drawer
 from tb_ckptmeta.engine.listing import Logdir
@@ -20,6 +22,12 @@ from tb_ckptmeta.engine.sources import find_shown_source
 from tb_ckptmeta.engine.without_builder import SourceReader
 
 STEPS = 3
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files have been there for a while."""
+    monkeypatch.setattr(checkpoint_file, "RACY_NS", 0)
 
 
 @pytest.fixture
@@ -84,6 +92,28 @@ def test_file_that_is_another_now_is_read_again(logdir: Path) -> None:
     assert caught.value.code is Code.SOURCE_UNREADABLE
 
 
+def test_file_that_is_replaced_by_one_of_its_size_and_time_is_read_again(logdir: Path) -> None:
+    reader, path = SourceReader(), logdir / "model-0.meta"
+    assert read(reader, logdir, 0).rebuilt.variables[0].name == "w"
+    before = path.stat()
+    path.rename(logdir / "aside")
+    write_meta(logdir, 0, "v")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_mtime_ns, path.stat().st_size) == (before.st_mtime_ns, before.st_size)
+    assert read(reader, logdir, 0).rebuilt.variables[0].name == "v"
+
+
+def test_file_that_was_written_just_now_is_read_each_time(logdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of a file system ticks every few milliseconds."""
+    monkeypatch.setattr(checkpoint_file, "RACY_NS", 3600 * 10**9)
+    reader = SourceReader()
+    opened = count_calls(monkeypatch, without_builder, "read_source_file")
+    parsed = count_calls(monkeypatch, without_builder, "parse_metagraph")
+    for _ in range(3):
+        read(reader, logdir, 0)
+    assert (len(opened), len(parsed)) == (3, 1)
+
+
 def test_only_the_last_few_graphs_are_kept(logdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(without_builder, "_MOST_GRAPHS", 1)
     reader = SourceReader()
@@ -102,3 +132,7 @@ def test_all_steps_of_a_run_share_a_drawing(logdir: Path, tmp_path: Path, monkey
     assert drawings[0].content == drawings[1].content != drawings[2].content
     draws.draw(read(reader, logdir, 0), Contents("name", {}), (), conceptual=False)
     assert len(drawn) == 3
+    for module, name in ((tensorboard.version, "VERSION"), (google.protobuf, "__version__")):
+        monkeypatch.setattr(module, name, "another")
+        draws.draw(read(reader, logdir, 0), contents, (), conceptual=False)
+    assert len(drawn) == 5
