@@ -5,7 +5,7 @@ Runs in the caller's process. What is asked of nearly every node is read and wri
 
 from __future__ import annotations
 
-from bisect import bisect, bisect_left
+from bisect import bisect_left, bisect_right
 
 from tb_ckptmeta.engine.wire import encode_varint, read_field
 
@@ -75,18 +75,16 @@ def set_attributes(rest: Rest, own: Rest) -> Rest:
     """Return what follows the inputs of a node with more attributes, in order, or others in the place of its own."""
     if not own:
         return rest
-    at, end = (
-        bisect_left(rest, place_field(own[0]), key=place_field),
-        bisect(rest, place_field(own[-1]), key=place_field),
-    )
+    at = bisect_left(rest, order_field(own[0]), key=order_field)
+    end = bisect_right(rest, order_field(own[-1]), key=order_field)
     if at == end:  # all of them stand between two others
         return (*rest[:at], *own, *rest[at:])
     keys = set(map(read_key, own))
     kept = [field for field in rest if field[0] != ATTRIBUTE or read_key(field) not in keys]
-    return tuple(sorted([*kept, *own], key=place_field))
+    return tuple(sorted([*kept, *own], key=order_field))
 
 
-def place_field(field: bytes) -> tuple[int, bytes]:
+def order_field(field: bytes) -> tuple[int, bytes]:
     """Return what the fields of a node are put in order by: their tags, and attributes by their names."""
     return field[0], read_key(field) if field[0] == ATTRIBUTE else b""
 

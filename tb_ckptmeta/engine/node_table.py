@@ -17,7 +17,7 @@ from tb_ckptmeta.engine.attribute_fields import (
     ATTRIBUTE,
     PLACE_FIELDS,
     Rest,
-    place_field,
+    order_field,
     read_place,
     write_bytes,
     write_length,
@@ -88,7 +88,7 @@ def make_node(message: Any) -> Node:
     """Return the node of a NodeDef."""
     data = message.SerializeToString(deterministic=True)
     fields = [data[start:end] for tag, start, _, end in split_fields(data) if tag not in (_NAME, _OP, _INPUT)]
-    return message.name, message.op, tuple(message.input), tuple(sorted(fields, key=place_field))
+    return message.name, message.op, tuple(message.input), tuple(sorted(fields, key=order_field))
 
 
 def read_nodes(data: bytes, most_fields: int = _UNBOUNDED, most_nodes: int = _UNBOUNDED) -> NodeTable:
@@ -111,34 +111,33 @@ def read_graph(data: bytes, most_fields: int, most_nodes: int) -> tuple[NodeTabl
         while at < len(data):
             start = at
             if data[at] == _NODE:
+                tag = _NODE
                 size, begin = read_short(data, at + 1)
                 at = begin + size
             else:
                 tag, begin, at = read_field(data, at)
-                if tag != _NODE:
-                    other += data[start:at]
-                    others += 1
-                    if apart and apart[-1].node is None and apart[-1].end == start:
-                        start = apart.pop().begin
-                    apart.append(Apart(start, at, None))
-                    if fields + others > most_fields:
-                        raise MalformedError(f"has more than {most_fields} fields")
-                    continue
             if at > len(data):
                 raise MalformedError("ends within a node")
-            # What has too many inputs to be counted afterwards is counted before.
-            head = _read_head(data, begin, at) if at - begin <= 2 * most_fields else None
-            rest = rests.read(data[head[3] : at]) if head is not None else None
-            if head is None or rest is None:
-                node, own = _read_unusual(data[begin:at], most_fields)
+            if tag == _NODE:
+                # What has too many inputs to be counted afterwards is counted before.
+                head = _read_head(data, begin, at) if at - begin <= 2 * most_fields else None
+                rest = rests.read(data[head[3] : at]) if head is not None else None
+                if head is None or rest is None:
+                    node, own = _read_unusual(data[begin:at], most_fields)
+                else:
+                    name, op, inputs, _ = head
+                    node, own = (name, op, inputs, rest[0]), 2 + len(inputs) + rest[1]
+                fields += 1 + own
+                if at - begin > SHORT:
+                    apart.append(Apart(start, at, len(nodes)))
+                nodes.append(node)
             else:
-                name, op, inputs, _ = head
-                node, own = (name, op, inputs, rest[0]), 2 + len(inputs) + rest[1]
-            if at - begin > SHORT:
-                apart.append(Apart(start, at, len(nodes)))
-            nodes.append(node)
-            fields += 1 + own
-            if fields > most_fields:
+                other += data[start:at]
+                others += 1
+                if apart and apart[-1].node is None and apart[-1].end == start:
+                    start = apart.pop().begin
+                apart.append(Apart(start, at, None))
+            if fields + others > most_fields:
                 raise MalformedError(f"has more than {most_fields} fields")
             if len(nodes) > most_nodes:
                 raise MalformedError(f"has more than {most_nodes} operations")
@@ -165,10 +164,10 @@ def write_again(table: NodeTable, data: bytes, apart: Sequence[Apart]) -> bytes:
 
 
 class _Field(NamedTuple):
-    """One field of a node as it is written in order, what puts it there, and how many fields it has."""
+    """One field of a node as protobuf writes it, what puts it in order, and how many fields it has."""
 
     written: bytes
-    place: tuple[int, bytes]
+    order: tuple[int, bytes]
     fields: int
 
 
@@ -206,21 +205,21 @@ class _Rests:
                 return None
             written = data[start:at]  # if it ends within the field, that is no node to protobuf
             field = known.get(written) or self._read_field(tag, written)
-            if field.place in found or len(found) == _MOST_OWN:
+            if field.order in found or len(found) == _MOST_OWN:
                 return None  # twice: of one the last counts, of another both
-            found[field.place] = field
+            found[field.order] = field
         # What protobuf does not know, and what says no more than its absence, is nothing when it is written.
-        rest = tuple([written for place in sorted(found) if (written := found[place].written)])
+        rest = tuple([written for order in sorted(found) if (written := found[order].written)])
         return rest, sum(field.fields for field in found.values())
 
     def _read_field(self, tag: int, data: bytes) -> _Field:
         if read_place(data) is not None:
-            field = _Field(data, place_field(data), PLACE_FIELDS)
+            field = _Field(data, order_field(data), PLACE_FIELDS)
         else:
             fields = _count(data, self._most_fields)
             node = _parse_node(data, self._most_fields)
             written = node.SerializeToString(deterministic=True)
-            field = _Field(written, place_field(written) if written else (tag, b""), fields)
+            field = _Field(written, order_field(written) if written else (tag, b""), fields)
         if len(data) <= SHORT:
             self._fields[data] = field
         if len(self._fields) > _MOST_KNOWN:

@@ -5,7 +5,6 @@ Runs in the caller's process. Nothing is imported into TensorFlow, and nothing r
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -32,8 +31,8 @@ MOST_BYTES = 128 << 20
 _MOST_FIELDS = 4_000_000
 _LONGEST_NAME = 2000
 _MOST_SCOPE_BYTES = 256 << 20
-_SCOPE_BYTES = 400
-"""What a scope takes beyond its name when a graph is drawn."""
+_SCOPE_BYTES = 500
+"""What a scope takes beyond the characters of its name when a graph is drawn."""
 _MOST_PARTS = 100
 _MOST_DIGITS = 19
 """What a file may take, and what it may hold: more than the graph of any model that is trained."""
@@ -266,8 +265,8 @@ def _require_few_scopes(names: Sequence[str], path: str) -> None:
     if not names:
         return
     joined = "".join(names)
-    longest = sys.getsizeof(max(names, key=len)) if joined.isascii() else 4 * max(map(len, names)) + _SCOPE_BYTES
-    if joined.count("/") * (longest + _SCOPE_BYTES) <= _MOST_SCOPE_BYTES:
+    width = 1 if joined.isascii() else 4  # bytes of a character, at most
+    if joined.count("/") * (width * max(map(len, names)) + _SCOPE_BYTES) <= _MOST_SCOPE_BYTES:
         return  # there cannot be so many
     scopes: set[str] = set()
     taken = 0
@@ -275,7 +274,7 @@ def _require_few_scopes(names: Sequence[str], path: str) -> None:
         at = name.rfind("/")
         while at > 0 and (scope := name[:at]) not in scopes:
             scopes.add(scope)
-            taken += sys.getsizeof(scope) + _SCOPE_BYTES
+            taken += width * at + _SCOPE_BYTES
             if taken > _MOST_SCOPE_BYTES:
                 raise _unreadable(path, f"its scopes would take more than {_MOST_SCOPE_BYTES >> 20} MiB")
             at = name.rfind("/", 0, at)

@@ -22,8 +22,8 @@ def drop_silent(table: NodeTable) -> NodeTable:
     silent = _SilentFields()
     other = _copy(table.other)
     for function in other.library.function:
-        for message in function.node_def:
-            message.CopyFrom(make_message(silent.drop([make_node(message)])[0]))
+        for message, node in zip(function.node_def, silent.drop(map(make_node, function.node_def)), strict=True):
+            message.CopyFrom(make_message(node))
     return NodeTable(silent.drop(table.nodes), other)
 
 
@@ -51,7 +51,7 @@ class _SilentFields:
             if large and op == _CONSTANT:
                 said, place, _ = self._judge_all(_drop_large(node)[3])
             if place == name:
-                said = tuple([field for field in said if self._judge(field)[1] is None])
+                said = tuple([field for field in said if read_place(field) is None])
             left.append(node if said is rest else (name, op, inputs, said))
         return left
 
@@ -69,16 +69,14 @@ class _SilentFields:
 
     def _judge(self, field: bytes) -> tuple[bool, str | None]:
         """Return whether a field says nothing, and else the node that it places one with, if that is all it says."""
-        judged = self._fields.get(field)
-        if judged is None:
-            place = read_place(field)
-            if place is not None:
-                judged = False, place.decode("utf-8", "surrogateescape")
-            else:
-                judged = any(_says_nothing(*attribute) for attribute in parse_rest((field,)).attr.items()), None
-            self._fields[field] = judged
-            if len(self._fields) > _MOST_KNOWN:
-                self._fields.clear()
+        place = read_place(field)
+        if place is not None:
+            judged: tuple[bool, str | None] = (False, place.decode("utf-8", "surrogateescape"))
+        else:
+            judged = (any(_says_nothing(*attribute) for attribute in parse_rest((field,)).attr.items()), None)
+        if len(self._fields) > _MOST_KNOWN:
+            self._fields.clear()
+        self._fields[field] = judged
         return judged
 
 

@@ -36,7 +36,7 @@ class SourceReader:
     """Reads what is merely parsed, and keeps the last few graphs: all steps of a run have one. Safe for threads."""
 
     def __init__(self) -> None:
-        # What a file held when it was read, and had this size and time.
+        # What a file held when it had this stamp.
         self._digests: Recent[tuple[str, str], tuple[Stamp, str]] = Recent(_MOST_FILES)
         self._kept: Recent[str, Artifacts] = Recent(_MOST_GRAPHS)
         self._lock = threading.Lock()
