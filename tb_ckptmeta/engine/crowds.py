@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tb_ckptmeta.engine.attribute_fields import PLACE, Rest, read_place, write_place
+from tb_ckptmeta.engine.memo import Memo
 from tb_ckptmeta.engine.node_table import Node, NodeTable, make_message, make_node, parse_rest
 
 MOST_PARTS = 1000
 """How many parts a scope may show."""
 _PARTS_IN_GROUP = 500
+_MOST_KNOWN = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ class _Rename:
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self._names = names
-        self._references: dict[str, str] = {}
-        self._rests: dict[Rest, Rest] = {}
-        self._fields: dict[bytes, bytes] = {}
+        self._references = Memo(self._refer, _MOST_KNOWN)
+        self._fields = Memo(self._rename_field, _MOST_KNOWN)
+        self._rests = Memo(self._rename_rest, _MOST_KNOWN)
 
     def name(self, name: str) -> str:
         """Return the new name of a node or a scope."""
@@ -71,50 +73,46 @@ class _Rename:
 
     def nodes(self, nodes: Iterable[Node]) -> list[Node]:
         """Return nodes with their new names, and those of all that they refer to."""
-        names, rests, reference, new = self._names, self._rests, self.reference, self._rest
+        names, references, rests = self._names, self._references, self._rests
         return [
             (
                 names.get(name, name),
                 op,
-                tuple([names.get(text) or reference(text) for text in inputs]),
-                rests.get(rest) or new(rest),
+                tuple([names.get(text) or references[text] for text in inputs]),
+                rests[rest],
             )
             for name, op, inputs, rest in nodes
         ]
 
     def reference(self, text: str) -> str:
         """Return a reference to a node (`^name`, `name:0`, `name:output:0`) as it is after the renaming."""
-        new = self._references.get(text)
-        if new is None:
-            control = "^" if text.startswith("^") else ""
-            name, colon, rest = text[len(control) :].partition(":")
-            new = self._references[text] = f"{control}{self.name(name)}{colon}{rest}"
-        return new
+        return self._references[text]
 
-    def _rest(self, rest: Rest) -> Rest:
+    def _refer(self, text: str) -> str:
+        control = "^" if text.startswith("^") else ""
+        name, colon, rest = text[len(control) :].partition(":")
+        return f"{control}{self.name(name)}{colon}{rest}"
+
+    def _rename_rest(self, rest: Rest) -> Rest:
         """Return a node's other fields, with the new names of those that it is placed with."""
-        fields = self._fields
-        new = self._rests[rest] = tuple([fields.get(field) or self._field(field) for field in rest])
-        return new
+        return tuple([self._fields[field] for field in rest])
 
-    def _field(self, field: bytes) -> bytes:
-        new = field
-        if PLACE in field:
-            place = read_place(field)
-            if place is not None:
-                new = write_place(self._place(place))
-            else:
-                message = parse_rest((field,))
-                if "_class" in message.attr:
-                    places = message.attr["_class"].list.s
-                    for i, text in enumerate(places):
-                        if text.startswith(PLACE):
-                            places[i] = PLACE + self._place(text[len(PLACE) :])
-                    new = b"".join(make_node(message)[3])
-        self._fields[field] = new
-        return new
+    def _rename_field(self, field: bytes) -> bytes:
+        if PLACE not in field:
+            return field
+        place = read_place(field)
+        if place is not None:
+            return write_place(self._rename_place(place))
+        message = parse_rest((field,))
+        if "_class" not in message.attr:
+            return field
+        places = message.attr["_class"].list.s
+        for i, text in enumerate(places):
+            if text.startswith(PLACE):
+                places[i] = PLACE + self._rename_place(text[len(PLACE) :])
+        return b"".join(make_node(message)[3])
 
-    def _place(self, name: bytes) -> bytes:
+    def _rename_place(self, name: bytes) -> bytes:
         text = name.decode("utf-8", "surrogateescape")
         return self.name(text).encode("utf-8", "surrogateescape")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tb_ckptmeta.engine.attribute_fields import Rest
+from tb_ckptmeta.engine.memo import Memo
 from tb_ckptmeta.engine.node_table import Node, NodeTable, make_message, parse_rest
 
 _NODES_AT_ONCE = 1000
@@ -18,36 +19,21 @@ _ESCAPED = "\"'\\"
 
 def write_text(table: NodeTable) -> Iterator[bytes]:
     """Yield the text of a graph, part by part; characters beyond ASCII are escaped, for the dashboard would do so."""
-    rests = _Rests()
+    fields = Memo(_write_field, _MOST_KNOWN)
+
+    def write_rest(rest: Rest) -> str:
+        return "".join([fields[field] for field in rest])
+
+    rests = Memo(write_rest, _MOST_KNOWN)
     for start in range(0, len(table.nodes), _NODES_AT_ONCE):
         nodes = table.nodes[start : start + _NODES_AT_ONCE]
         write = _write_plain if _are_plain(nodes) else _write_any
-        yield _encode("".join([f"node {{\n{write(node)}{rests.write(node[3])}}}\n" for node in nodes]))
+        yield _encode("".join([f"node {{\n{write(node)}{rests[node[3]]}}}\n" for node in nodes]))
     yield _encode(str(table.other))
 
 
-class _Rests:
-    """The texts of what follows the inputs of nodes."""
-
-    def __init__(self) -> None:
-        self._known: dict[Rest, str] = {}
-        self._fields: dict[bytes, str] = {}
-
-    def write(self, rest: Rest) -> str:
-        text = self._known.get(rest)
-        if text is None:
-            text = self._known[rest] = "".join(map(self._write_field, rest))
-            if len(self._known) > _MOST_KNOWN:
-                self._known.clear()
-        return text
-
-    def _write_field(self, field: bytes) -> str:
-        text = self._fields.get(field)
-        if text is None:
-            text = self._fields[field] = _indent(str(parse_rest((field,))))
-            if len(self._fields) > _MOST_KNOWN:
-                self._fields.clear()
-        return text
+def _write_field(field: bytes) -> str:
+    return _indent(str(parse_rest((field,))))
 
 
 def _write_plain(node: Node) -> str:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from tb_ckptmeta.engine.attribute_fields import Rest, read_place
+from tb_ckptmeta.engine.memo import Memo
 from tb_ckptmeta.engine.node_table import SHORT, Node, NodeTable, make_message, make_node, parse_rest
 
 MOST_CONSTANT_BYTES = SHORT
@@ -39,45 +40,38 @@ class _SilentFields:
     """Tells which fields of nodes say nothing: of each once for all nodes that have it."""
 
     def __init__(self) -> None:
-        self._known: dict[Rest, _Judged] = {}
-        self._fields: dict[bytes, tuple[bool, str | None]] = {}
+        self._fields = Memo(_judge, _MOST_KNOWN)
+        self._rests = Memo(self._judge_all, _MOST_KNOWN)
 
     def drop(self, nodes: Iterable[Node]) -> list[Node]:
         """Return nodes without them."""
-        known, left = self._known, []
+        rests, left = self._rests, []
         for node in nodes:
             name, op, inputs, rest = node
-            said, place, large = known.get(rest) or self._judge_all(rest)
+            said, place, large = rests[rest]
             if large and op == _CONSTANT:
-                said, place, _ = self._judge_all(_drop_large(node)[3])
+                said, place, _ = rests[_drop_large(node)[3]]
             if place == name:
                 said = tuple([field for field in said if read_place(field) is None])
             left.append(node if said is rest else (name, op, inputs, said))
         return left
 
     def _judge_all(self, rest: Rest) -> _Judged:
-        judged = [(field, *(self._fields.get(field) or self._judge(field))) for field in rest]
+        judged = [(field, *self._fields[field]) for field in rest]
         if any(silent for _, silent, _ in judged):
             said = tuple([field for field, silent, _ in judged if not silent])
         else:
             said = rest
         place = next((place for _, _, place in judged if place is not None), None)
-        if len(self._known) > _MOST_KNOWN:
-            self._known.clear()
-        found = self._known[rest] = _Judged(said, place, any(len(field) > MOST_CONSTANT_BYTES for field in rest))
-        return found
+        return _Judged(said, place, any(len(field) > MOST_CONSTANT_BYTES for field in rest))
 
-    def _judge(self, field: bytes) -> tuple[bool, str | None]:
-        """Return whether a field says nothing, and else the node that it places one with, if that is all it says."""
-        place = read_place(field)
-        if place is not None:
-            judged: tuple[bool, str | None] = (False, place.decode("utf-8", "surrogateescape"))
-        else:
-            judged = (any(_says_nothing(*attribute) for attribute in parse_rest((field,)).attr.items()), None)
-        if len(self._fields) > _MOST_KNOWN:
-            self._fields.clear()
-        self._fields[field] = judged
-        return judged
+
+def _judge(field: bytes) -> tuple[bool, str | None]:
+    """Return whether a field says nothing, and else the node that it places one with, if that is all it says."""
+    place = read_place(field)
+    if place is not None:
+        return False, place.decode("utf-8", "surrogateescape")
+    return any(_says_nothing(*attribute) for attribute in parse_rest((field,)).attr.items()), None
 
 
 def _says_nothing(name: str, value: Any) -> bool:

@@ -6,9 +6,11 @@ from tensorboard.compat.proto import node_def_pb2, types_pb2
 
 from tb_ckptmeta.core.contents import DTYPE_NAMES, Contents, StoredTensor
 from tb_ckptmeta.engine.attribute_fields import Rest, write_text_attribute
+from tb_ckptmeta.engine.memo import Memo
 from tb_ckptmeta.engine.node_table import make_node
 
 _DTYPE_NUMBERS = {name: number for number, name in DTYPE_NAMES.items()}
+_MOST_KNOWN = 1 << 16
 _KEY = b"checkpoint_key"
 _BEFORE_KEY = 2
 """How many of the others come before it: `checkpoint_bytes` and `checkpoint_dtype`."""
@@ -20,16 +22,13 @@ class StoredAttributes:
 
     def __init__(self, contents: Contents) -> None:
         self._tensors = contents.tensors
-        self._known: dict[StoredTensor, Rest] = {}
+        self._described = Memo(_describe, _MOST_KNOWN)
 
     def write(self, key: str | None) -> Rest:
         """Return the attributes of the variable that `key` restores, in order; None restores none."""
         if key is None:
             return _NOT_STORED
-        stored = self._tensors[key]
-        described = self._known.get(stored)
-        if described is None:
-            described = self._known[stored] = _describe(stored)
+        described = self._described[self._tensors[key]]
         # Names are escaped for the dashboard, which shows other characters as octal numbers.
         named = write_text_attribute(_KEY, key.encode("ascii", "backslashreplace"))
         return (*described[:_BEFORE_KEY], named, *described[_BEFORE_KEY:])
