@@ -58,15 +58,20 @@ def expand(page: Page, name: str) -> None:
 
 def show_card(page: Page, name: str) -> Locator:
     """Select a node, and return the card that says what is known of it."""
-    node = find_node(page, name)
+    shape = find_node(page, name).locator("> g.nodeshape > *").first
+    card = page.locator("tf-graph-info tf-node-info")
+    title = card.locator(".node-name")
 
     def select_it() -> bool:
-        # A click is lost while the dashboard lays the graph out anew.
-        node.locator("> g.nodeshape > *").first.dispatch_event("click")
-        return "selected" in (node.get_attribute("class") or "").split()
+        shape.dispatch_event("click")
+        try:
+            expect(title).to_have_text(name, timeout=5_000)
+        except AssertionError:  # a click is lost while the dashboard lays the graph out anew
+            return False
+        return True
 
-    wait_until(select_it, f"{name} is selected")
-    return page.locator("tf-graph-info")
+    wait_until(select_it, f"the card of {name} is shown")
+    return card
 
 
 def find_shown_run(page: Page) -> Locator:
