@@ -63,12 +63,12 @@ def builder(
         checkpoints: globs on `run/checkpoint` relative to the logdir; `**` is zero or more folders.
         inputs: how the model is called. A TensorSpec, list or dict is the first argument as it
             stands; a tuple is spread over positional arguments. Keras models that know their own
-            inputs need none.
+            inputs need none, nor does a `tf.function` with an input_signature.
         keras: "3" or "legacy" (tf_keras); None finds out.
         graph: True builds inside a `tf.Graph`, False eagerly; None goes by the checkpoint.
 
     The function is returned unchanged. Its parameters are the builder's arguments. It returns a Keras
-    model, another trackable (with `inputs`), graph tensors as `(inputs, outputs)`, or a `Model`.
+    model, another trackable, graph tensors as `(inputs, outputs)`, or a `Model`.
 
     Raises:
         CkptMetaError: INVALID_BUILDER, naming the value that does not fit.

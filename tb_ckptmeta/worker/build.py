@@ -97,19 +97,14 @@ def build_eagerly(registration: Registration, arguments: Mapping[str, Any]) -> B
             "tb_ckptmeta.Model(root=…, call=…, inputs=…).",
         )
     call = given.call if given.call is not None else root
-    notes: list[str] = []
-    if flavour is not None:
-        notes += _unwrap_functions(root)
-    if inputs is None and given.call is None and flavour is not None:
-        args = _find_keras_inputs(root, flavour)
-    else:
-        args = None if inputs is None else inputs if isinstance(inputs, tuple) else (inputs,)
+    args = _find_arguments(given, inputs, flavour)
     if args is None:
         raise CkptMetaError(
             Code.INPUTS_NEEDED,
             f"{who} returned a {type(root).__name__} that does not know its inputs. Say how it is called, as in "
             f'@builder("{registration.name}", …, inputs=tf.TensorSpec([None, 784], tf.float32)).',
         )
+    notes = _unwrap_functions(root) if flavour is not None else []
     signature_of = root.call if given.call is None and flavour is not None else call
     parameters = _read_parameters(signature_of)
     if given.call is None and flavour is not None and _takes_training(root, flavour):
@@ -158,6 +153,24 @@ def _takes_training(model: Any, flavour: str) -> bool:
     except (TypeError, ValueError):
         return False
     return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _find_arguments(given: Model, inputs: Any, flavour: str | None) -> tuple[Any, ...] | None:
+    """Return what a model is called with, as specs: what its builder says, else what the model knows; or None."""
+    if inputs is not None:
+        return inputs if isinstance(inputs, tuple) else (inputs,)
+    if given.call is not None:
+        return _find_input_signature(given.call)
+    if flavour is None:
+        return _find_input_signature(given.root.__call__)
+    known = _find_keras_inputs(given.root, flavour)
+    return known if known is not None else _find_input_signature(given.root.call)
+
+
+def _find_input_signature(function: Any) -> tuple[Any, ...] | None:
+    """Return the `input_signature` of a `tf.function`, None where it was given none."""
+    signature = getattr(function, "input_signature", None)
+    return tuple(signature) if isinstance(signature, (list, tuple)) else None
 
 
 def _find_keras_inputs(model: Any, flavour: str) -> tuple[Any, ...] | None:

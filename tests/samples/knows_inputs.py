@@ -1,0 +1,69 @@
+"""Models that say themselves how they are called: the `tf.function` that is called was given an input_signature."""
+
+import tensorflow as tf
+
+from tb_ckptmeta import Model, builder
+
+PIXELS = tf.TensorSpec([None, 4], tf.float32, "pixels")
+
+
+class Scaled(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(tf.ones([4, 2]))
+
+    @tf.function(input_signature=[PIXELS, tf.TensorSpec([], tf.float32)])
+    def __call__(self, x, scale=2.0):
+        return tf.matmul(x, self.kernel) * scale
+
+    @tf.function(input_signature=({"b": tf.TensorSpec([None, 4], tf.float32), "a": tf.RaggedTensorSpec([None, None])},))
+    def serve(self, features):
+        return {"scores": self(features["b"], tf.reduce_sum(features["a"]))}
+
+    @tf.function
+    def no_signature(self, x):
+        return x
+
+
+class Called(tf.keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = tf.keras.layers.Dense(2)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32)])
+    def call(self, x):
+        return self.dense(x)
+
+
+@builder("module")
+def module():
+    return Scaled()
+
+
+@builder("given-wins", inputs=(tf.TensorSpec([3, 4], tf.float32), tf.TensorSpec([], tf.float32)))
+def given_wins():
+    return Scaled()
+
+
+@builder("method")
+def method():
+    scaled = Scaled()
+    return Model(scaled, call=scaled.serve)
+
+
+@builder("function")
+def function():
+    scaled = Scaled()
+    call = tf.function(lambda rows: scaled(rows, 1.0), input_signature=[tf.TensorSpec([2, 4], tf.float32)])
+    return Model(scaled, call=call)
+
+
+@builder("keras")
+def keras():
+    return Called()
+
+
+@builder("none-given")
+def none_given():
+    scaled = Scaled()
+    return Model(scaled, call=scaled.no_signature)

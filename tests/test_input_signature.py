@@ -1,0 +1,66 @@
+"""A model whose `tf.function` says how it is called needs no `inputs=`, and is exported with that signature."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tensorboard.compat.proto import meta_graph_pb2
+
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine.workspace import Workspace, open_workspace
+
+_SAVE = """
+import sys
+import tensorflow as tf
+import knows_inputs
+
+called = knows_inputs.Called()
+called(tf.ones([1, 4]))
+tf.train.Checkpoint(called).write(sys.argv[1] + "/keras/ckpt-1")
+tf.train.Checkpoint(knows_inputs.Scaled()).write(sys.argv[1] + "/module/ckpt-1")
+"""
+
+
+@pytest.fixture(scope="module")
+def workspace(sample: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    folder = tmp_path_factory.mktemp("knows_inputs")
+    builders = Path(shutil.copy(sample("knows_inputs"), folder))
+    (folder / "runs").mkdir()
+    subprocess.run([sys.executable, "-c", _SAVE, folder / "runs"], cwd=folder, check=True)
+    with open_workspace(str(folder / "runs"), builders=[str(builders)]) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("builder", "inputs"),
+    [
+        ("module", {"pixels": [-1, 4], "scale": []}),
+        ("given-wins", {"x": [3, 4], "scale": []}),
+        ("method", {"b": [-1, 4], "a_values": [-1], "a_row_splits": [-1]}),
+        ("function", {"rows": [2, 4]}),
+        ("keras", {"x": [-1, 4]}),
+    ],
+)
+def test_export_has_the_input_signature_of_what_is_called(
+    workspace: Workspace, tmp_path: Path, builder: str, inputs: dict[str, list[int]]
+) -> None:
+    run = "keras" if builder == "keras" else "module"
+    (checkpoint,) = (c for c in workspace.list_checkpoints(workspace.registry.read()) if c.run == run)
+    exported = workspace.export(workspace.choose(checkpoint, builder), "metagraph", tmp_path, check=True)
+    assert (exported.verdict.status, exported.check.status) == ("match", "passed")
+    (file,) = exported.folder.iterdir()
+    signature = meta_graph_pb2.MetaGraphDef.FromString(file.read_bytes()).signature_def["serving_default"]
+    shapes = {name: [d.size for d in tensor.tensor_shape.dim] for name, tensor in signature.inputs.items()}
+    assert shapes == inputs
+
+
+def test_rebuild_of_a_function_without_input_signature_asks_for_inputs(workspace: Workspace) -> None:
+    checkpoint = workspace.list_checkpoints(workspace.registry.read())[0]
+    with pytest.raises(CkptMetaError, match=r"'none-given' returned a Scaled that does not know its inputs") as raised:
+        workspace.rebuild(workspace.choose(checkpoint, "none-given"))
+    assert raised.value.code is Code.INPUTS_NEEDED
