@@ -9,15 +9,15 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from tensorboard.compat.proto import graph_pb2
+from waiting import wait_until
 
 START_SECONDS = 120.0
 ANSWER_SECONDS = 180.0
@@ -30,8 +30,6 @@ WITHOUT_GRAPHS = (
     "static = [p for p in default.get_static_plugins() if getattr(p, 'plugin_name', '') != 'graphs']; "
     "default.get_static_plugins = lambda: static"
 )
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -173,19 +171,6 @@ def serve(
     left_behind = [p.name for p in temporary.iterdir() if p.name != ".tensorboard-info"]
     assert left_behind == [], f"TensorBoard has left temporary files: {left_behind}"
     assert "Traceback" not in log.read_text(), log.read_text()
-
-
-def wait_until(condition: Callable[[], T], what: str, seconds: float = 60.0) -> T:
-    """Return the first true value of `condition`; fail when a try that began after `seconds` gives none.
-
-    However long one try takes, as on a machine that stood still, there is another after it."""
-    deadline = time.monotonic() + seconds
-    is_last = False
-    while not (value := condition()):
-        assert not is_last, f"It did not come true within {seconds:g} s that {what}."
-        time.sleep(0.05)
-        is_last = time.monotonic() >= deadline
-    return value
 
 
 def hide_tensorflow(folder: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from batch_lines import make_line
 from results import read_results
 from started import started
+from waiting import wait_until
 
 Cli = Callable[..., Any]
 Runs = Callable[..., Path]
@@ -121,10 +121,10 @@ def test_gathering_outlives_a_place_that_cannot_be_reached_for_a_while(
     address, lines = tmp_path / "parts", []
     address.write_text("in the way")
     gathering = _Gathering(_open_parts(str(address)), lines.append)
-    wait_until(lambda: gathering.error is not None)
+    wait_until(lambda: gathering.error is not None, "the error is known")
     address.unlink()
     _open_parts(str(address)).write("a", make_line("a"))
-    wait_until(lambda: lines == [make_line("a")])
+    wait_until(lambda: lines == [make_line("a")], "the line is gathered")
     gathering.finish()
     assert (gathering.error, lines) == (None, [make_line("a")])
     address.rmdir()
@@ -135,24 +135,14 @@ def test_gathering_outlives_a_place_that_cannot_be_reached_for_a_while(
     assert f"{address}, after 2 attempts in 0.01 s: NotADirectoryError" in gathering.error.message
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_pipeline_that_was_killed_goes_on_and_does_nothing_twice(
     cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path, leaves_nothing: Any
 ) -> None:
     runs, output = make_runs("runs", mlp=[10, 20, 30], late=[10]), tmp_path / "verdicts.jsonl"
     arguments = ["batch", "verify", str(runs), "--output", str(output), "--builders", str(builders)]
     with started([sys.executable, "-m", "tb_ckptmeta", *arguments, *TWO], stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + PATIENCE
         # The builder that waits may keep others of its bundle waiting.
-        while not (builders.parent / "waits").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until((builders.parent / "waits").exists, "the builder waits", PATIENCE)
         process.send_signal(signal.SIGKILL)
     before = set(read(output)) if output.exists() else set()
     (builders.parent / "go").touch()
@@ -173,10 +163,7 @@ def test_pipeline_that_was_interrupted_says_so_and_leaves_nobody_at_work(
     arguments = ["batch", "verify", str(runs), "--output", str(output), "--builders", str(builders)]
     command = [sys.executable, "-m", "tb_ckptmeta", *arguments, "--", "--runner=DirectRunner"]
     with started(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + PATIENCE
-        while not (builders.parent / "waits").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until((builders.parent / "waits").exists, "the builder waits", PATIENCE)
         process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, said

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 from results import read_results
 from started import started
+from waiting import wait_until
 
 from tb_ckptmeta.cli import main
 from tb_ckptmeta.core.dependencies import Dependencies
@@ -75,8 +75,8 @@ def test_batch_that_was_ended_goes_on_and_does_nothing_twice(
     done: bytes = b""
     for end in (signal.SIGKILL, signal.SIGINT):
         with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            wait_until(lambda: output.exists() and output.read_bytes().count(b"\n") == 3)
-            wait_until(lambda: (builders.parent / "waits").exists())
+            wait_until(lambda: output.exists() and output.read_bytes().count(b"\n") == 3, "three are done", PATIENCE)
+            wait_until((builders.parent / "waits").exists, "the builder waits", PATIENCE)
             process.send_signal(end)
             _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == (-end if end == signal.SIGKILL else 130), said
@@ -102,13 +102,6 @@ def test_batch_that_was_ended_goes_on_and_does_nothing_twice(
     assert summary["statuses"] == {"match": 5, "partial": 0, "mismatch": 0, "error": 0}
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_batch_takes_the_builder_arguments_and_renames_that_are_asked_for(
     cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
 ) -> None:
@@ -129,7 +122,7 @@ def test_batch_that_is_told_to_end_leaves_nothing_and_says_so(
     runs, output = make_runs("runs", late=[10]), tmp_path / "verdicts.jsonl"
     command = [sys.executable, "-m", "tb_ckptmeta", "batch", "verify", str(runs), "--output", str(output)]
     with started([*command, "--builders", str(builders)], stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: (builders.parent / "waits").exists())
+        wait_until((builders.parent / "waits").exists, "the builder waits", PATIENCE)
         process.send_signal(number)
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, said

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from servers import TensorBoard, serve, wait_until, write_stock_run
+from servers import TensorBoard, serve, write_stock_run
+from waiting import wait_until
 
 _ARGUMENTS = (
     "--no-sandbox",
@@ -45,6 +46,7 @@ def page(chromium: Browser) -> Iterator[Page]:
     context.set_default_navigation_timeout(_PATIENCE_MILLISECONDS)
     page = context.new_page()
     failures: list[str] = []
+    context.on("console", lambda message: print(f"console {message.type}: {message.text}"))  # shown where a test fails
     context.on("weberror", lambda event: failures.append(str(event.error)))
     yield page
     context.close()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from servers import TensorBoard, serve, wait_until
+from servers import TensorBoard, serve
 from tensorboard.compat.proto import meta_graph_pb2
+from waiting import wait_until
 
 pytestmark = pytest.mark.browser
 

@@ -10,7 +10,8 @@ import pytest
 from imported import compare_import
 from playwright.sync_api import FrameLocator, Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
-from servers import TensorBoard, serve, wait_until
+from servers import TensorBoard, serve
+from waiting import wait_until
 
 pytestmark = pytest.mark.browser
 

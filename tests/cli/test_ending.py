@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from tb_ckptmeta.cli.ending import ToldToEnd, heeding_signals
 
@@ -60,12 +60,10 @@ def begin(demo_runs: Path, tmp_path: Path) -> Iterator[Begin]:
 
         argv = [sys.executable, "-m", "tb_ckptmeta", command, *arguments]
         started.append(subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, preexec_fn=heed))
-        deadline = time.monotonic() + PATIENCE
-        while not (tmp_path / "waits").exists():
-            assert time.monotonic() < deadline
-            assert started[-1].poll() is None
-            time.sleep(0.02)
-        return started[-1]
+        process = started[-1]
+        wait_until(lambda: (tmp_path / "waits").exists() or process.poll() is not None, "the builder waits", PATIENCE)
+        assert process.poll() is None
+        return process
 
     yield begin_command
     for process in started:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.errors import CkptMetaError
@@ -53,13 +53,10 @@ def ask_again(tmp_path: Path) -> Callable[..., tuple[str, list[str], int]]:
         rebuilder = Rebuilder(_LIMITS)
         with ThreadPoolExecutor(3) as pool:
             asked = [pool.submit(rebuilder.rebuild, source)]
-            while not begun.exists():
-                assert not asked[0].done(), asked[0].exception()
-                time.sleep(0.01)
+            wait_until(lambda: begun.exists() or asked[0].done(), "the builder has begun")
             meanwhile()
             asked += [pool.submit(rebuilder.rebuild, source) for _ in range(2)]
-            while [turn.people for turn in rebuilder._turns._turns.values()] != [3]:
-                time.sleep(0.01)
+            wait_until(lambda: [t.people for t in rebuilder._turns._turns.values()] == [3], "three people ask")
             (tmp_path / "go").touch()
             errors = [one.exception() for one in asked]
         assert all(isinstance(error, CkptMetaError) for error in errors)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits, Source
@@ -99,8 +99,7 @@ def test_registry_that_is_closed_ends_what_is_being_read_and_reads_it_again_when
     path = write("my_builders.py", f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(3600)\n")
     registry = open_registry(path)
     registry.read(patience=0.0)
-    while not begun.exists():
-        time.sleep(0.02)
+    wait_until(begun.exists, "the module is being read")
     registry.close()
     assert list(leaves_nothing.temporary.iterdir()) == []
     assert (registry.state, registry.last()) == ("loading", Builders(complete=False))

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from tb_ckptmeta.engine import scan as scanning
 from tb_ckptmeta.engine.listing import Listing, Logdir, ScanReport
@@ -120,6 +121,4 @@ def test_scan_that_fails_is_the_next_ones_to_make(endpoint: Endpoint, pool: Thre
 def wait_until_waiting(scanner: Rescanner, count: int) -> None:
     """Wait until so many threads wait for the scan that runs."""
     waiting = scanner._changed._waiters  # type: ignore[attr-defined]
-    ended = threading.Event()
-    while len(waiting) < count:
-        ended.wait(0.005)
+    wait_until(lambda: len(waiting) >= count, f"{count} wait")

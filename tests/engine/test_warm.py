@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import ENDING, Describe, Limits, Rebuild, Source
@@ -134,9 +135,7 @@ def test_workers_whose_processes_all_stop_leave_it_to_a_fresh_process(
 def test_workers_that_are_prepared_are_forked_from_what_was_started(workers: Workers, ask: Ask) -> None:
     workers.prepare()
     [parent] = workers._parents.values()
-    while not parent.is_ready():
-        assert parent.is_alive()
-        time.sleep(0.01)
+    wait_until(lambda: parent.is_ready() or not parent.is_alive(), "the parent is ready")
     assert ask()[0] == parent._process.pid
 
 
@@ -263,8 +262,7 @@ def test_workers_never_fork_a_real_process_that_has_run_one_eager_operation(
         assert ask("again") == first
         before = len(os.listdir(f"/proc/{first}/task"))
         (site / "go").touch()
-        while not (site / "done").exists():
-            time.sleep(0.01)
+        wait_until((site / "done").exists, "the thread is started")
         assert len(os.listdir(f"/proc/{first}/task")) > before
         assert ask("after") not in (first, os.getpid())
     finally:
@@ -312,8 +310,7 @@ def test_workers_never_fork_a_process_with_threads_of_tensorflow(
     first, _ = ask()
     assert ask()[0] == first
     (folder / "grow").touch()
-    while not (folder / "grown").exists():
-        time.sleep(0.01)
+    wait_until((folder / "grown").exists, "the process has grown")
     (folder / "grow").unlink()
     assert ask()[0] != first
 

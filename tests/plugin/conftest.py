@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from boards import BAD_GIB, BAD_RUNS, BAD_SECONDS, CopyCheckpoint, Marked
-from servers import WITHOUT_DYNAMIC_PLUGINS, TensorBoard, serve, wait_until, write_stock_run
+from servers import WITHOUT_DYNAMIC_PLUGINS, TensorBoard, serve, write_stock_run
+from waiting import wait_until
 
 _BUILDERS = Path(__file__).with_name("builders")
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from boards import Marked
-from servers import TensorBoard, wait_until
+from servers import TensorBoard
+from waiting import wait_until
 
 DIFF_KEYS = {
     *("a", "b", "added", "removed", "reshaped", "retyped", "trainable", "moved", "not_compared"),

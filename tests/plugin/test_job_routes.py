@@ -18,7 +18,8 @@ from answers import (
     start_job,
 )
 from boards import CopyCheckpoint, Marked
-from servers import TensorBoard, serve, wait_until
+from servers import TensorBoard, serve
+from waiting import wait_until
 
 
 def has_ended(pid: int) -> bool:

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from boards import CopyCheckpoint, Marked
-from servers import TensorBoard, serve, wait_until
+from servers import TensorBoard, serve
 from tensorboard.compat.proto import graph_pb2, node_def_pb2, types_pb2
+from waiting import wait_until
 
 CUSTOM = "• custom • ckpt-30 • custom-model"
 MLP = "• mlp • ckpt-30 • mnist-mlp"

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from boards import CopyCheckpoint
-from servers import serve, wait_until
+from servers import serve
 from tensorboard.plugins import base_plugin
+from waiting import wait_until
 from warmed import find_warm
 from werkzeug.test import Client
 

@@ -27,7 +27,8 @@ from answers import (
 )
 from boards import BAD_RUNS, BAD_SECONDS, Marked
 from imported import compare_import
-from servers import Answer, TensorBoard, wait_until
+from servers import Answer, TensorBoard
+from waiting import wait_until
 
 from tb_ckptmeta.core.errors import Code
 from tb_ckptmeta.plugin.http import COULD_NOT, STATUSES

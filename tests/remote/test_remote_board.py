@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from s3 import S3, listings, reads
-from servers import TensorBoard, serve, wait_until
+from servers import TensorBoard, serve
 from tensorboard.plugins import base_plugin
+from waiting import wait_until
 
 from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.plugin.loader import CkptMetaLoader, find_logdirs

@@ -8,12 +8,12 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 import tb_ckptmeta
 from tb_ckptmeta.core.job import ENDING, OUTPUT, RESULT, Describe, Limits, write_job
@@ -43,7 +43,7 @@ def pids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[i
     monkeypatch.setenv("CKPTMETA_TEST_PIDS", str(file))
 
     def read() -> list[int]:
-        assert wait_until(file.exists), "the sample was never imported"
+        wait_until(file.exists, "the sample is imported", _PATIENCE)
         return [int(word) for word in file.read_text().split()]
 
     return read
@@ -74,15 +74,6 @@ def start(
         assert process.stdin is not None
         process.stdin.close()
         process.wait(_PATIENCE)
-
-
-def wait_until(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def read_ending(folder: Path) -> dict[str, Any]:
@@ -199,6 +190,6 @@ def test_guardian_killed_takes_the_worker_with_it(
     _, worker, child = pids()
     process.kill()
     process.wait(_PATIENCE)
-    assert wait_until(lambda: not leaves_nothing.are_alive([worker]))
+    wait_until(lambda: not leaves_nothing.are_alive([worker]), "the worker has ended", _PATIENCE)
     os.kill(child, signal.SIGKILL)  # in a session of its own, and with nobody left who knows of it
     assert leaves_nothing.wait_until_alone() == {}
