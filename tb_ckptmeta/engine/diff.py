@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
@@ -23,6 +21,7 @@ from tb_ckptmeta.engine.metagraph import read_metagraph
 from tb_ckptmeta.engine.process import OnSteps, run_worker
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.registry import RegisteredBuilder
+from tb_ckptmeta.engine.temporary import temporary_folder
 from tb_ckptmeta.engine.values import locate_values
 
 # What an eager run of a builder for a tf.Graph comes to: it uses a placeholder, or returns tensors.
@@ -81,7 +80,7 @@ class Differ:
         with (
             fetched(a, on_steps=on_steps, cancelled=cancelled) as local_a,
             fetched(b, on_steps=on_steps, cancelled=cancelled) as local_b,
-            tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder,
+            temporary_folder() as folder,
         ):
             job = Differences(
                 locate_values(local_a, self._inspector.read(a), {pair.key for pair in found.pairs}),
@@ -91,7 +90,7 @@ class Differ:
             )
             with self._rebuilder.slot(cancelled):
                 # In a fresh process, which does not import TensorFlow.
-                value = run_worker(job, Path(folder), subject, on_steps=on_steps, cancelled=cancelled)
+                value = run_worker(job, folder, subject, on_steps=on_steps, cancelled=cancelled)
         return add_values(found, value["measured"])
 
     def _describe(self, subject: Subject, on_steps: OnSteps | None) -> Side:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from tb_ckptmeta.engine.checkpoint_file import unreadable_error
 from tb_ckptmeta.engine.process import OnSteps, Step
 from tb_ckptmeta.engine.remote import read_range
 from tb_ckptmeta.engine.scan_remote import look_at
+from tb_ckptmeta.engine.temporary import temporary_folder
 
 _CHUNK = 8 << 20
 _AT_ONCE = 4
@@ -44,8 +44,8 @@ def fetched(
     if checkpoint.listed is None:
         yield checkpoint
         return
-    with tempfile.TemporaryDirectory(prefix="ckptmeta-fetched-", dir=parent) as folder:
-        yield fetch(checkpoint, Path(folder), on_steps=on_steps, cancelled=cancelled)
+    with temporary_folder(parent) as folder:
+        yield fetch(checkpoint, folder, on_steps=on_steps, cancelled=cancelled)
 
 
 def fetch(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import secrets
 import shutil
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.process import OnSteps, Step
+from tb_ckptmeta.engine.temporary import make_temporary_folder
 
 if TYPE_CHECKING:
     from tb_ckptmeta.engine.deliver import Download
@@ -88,7 +88,7 @@ class Jobs:
                 raise CkptMetaError(Code.BUSY, f"{_MOST_KEPT} exports are running. Wait for one, or cancel one.")
             for job in ended[: len(self._jobs) - _MOST_KEPT + 1]:
                 self._forget(job)
-            job = BackgroundJob(secrets.token_urlsafe(12), Path(tempfile.mkdtemp(prefix="ckptmeta-job-")))
+            job = BackgroundJob(secrets.token_urlsafe(12), make_temporary_folder())
             self._jobs[job.id] = job
         threading.Thread(target=_run, args=(job, work), name=f"ckptmeta-{job.id}", daemon=True).start()
         return job

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 
 from tb_ckptmeta.core.contents import Contents, StoredTensor
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits, ReadKeras
 from tb_ckptmeta.engine.process import run_worker
+from tb_ckptmeta.engine.temporary import temporary_folder
 
 LIMITS = Limits(seconds=120.0, memory=2 << 30)
 """What reading one file may take; only the metadata is read."""
@@ -24,9 +23,9 @@ def read_keras_contents(path: str, format: str, limits: Limits = LIMITS) -> Cont
         CkptMetaError: CHECKPOINT_MISSING, CHECKPOINT_CORRUPT, CHECKPOINT_UNREADABLE, UNSUPPORTED_CHECKPOINT,
             H5PY_MISSING.
     """
-    with tempfile.TemporaryDirectory(prefix="ckptmeta-") as name:
+    with temporary_folder() as folder:
         try:
-            value = run_worker(ReadKeras(os.path.abspath(path), limits), Path(name), f"The reader of {path}")
+            value = run_worker(ReadKeras(os.path.abspath(path), limits), folder, f"The reader of {path}")
         except CkptMetaError as error:
             if error.code not in _LOST:
                 raise

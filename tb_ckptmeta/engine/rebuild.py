@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import shutil
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Limits, Rebuild, Sour
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
 from tb_ckptmeta.engine.process import OnSteps, Run, run_worker
+from tb_ckptmeta.engine.temporary import temporary_folder
 from tb_ckptmeta.engine.turns import Turns, acquire
 
 if TYPE_CHECKING:
@@ -128,8 +128,7 @@ class Rebuilder:
                 return found
             began = time.monotonic()
             try:
-                with tempfile.TemporaryDirectory(prefix="ckptmeta-") as name:
-                    folder = Path(name)
+                with temporary_folder() as folder:
                     value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps, cancelled=cancelled)
                     artifacts = read_artifacts(folder, value)
             except CkptMetaError as error:
@@ -175,8 +174,7 @@ class Rebuilder:
         Raises:
             CkptMetaError: as the worker says.
         """
-        with tempfile.TemporaryDirectory(prefix="ckptmeta-") as name:
-            folder = Path(name)
+        with temporary_folder() as folder:
             value = self.run(Rebuild(source, self._limits), folder)
             return read_artifacts(folder, value).rebuilt
 

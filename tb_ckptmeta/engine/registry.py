@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.dependencies import UNSETTLED, Dependencies
@@ -19,6 +17,7 @@ from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
 from tb_ckptmeta.engine.process import GRACE_SECONDS, Run, run_worker
+from tb_ckptmeta.engine.temporary import temporary_folder
 
 KIND = "builders"
 """What the cache calls what a SPEC registers."""
@@ -215,8 +214,8 @@ class Registry:
         # Before it is read: an edit in between makes the listing stale, not the file forgotten.
         before = {spec.path: self._digests.get(spec.path)} if spec.path else {}
         try:
-            with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
-                value = self._run(Describe(spec, self._limits), Path(folder), spec.given, cancelled=cancelled)
+            with temporary_folder() as folder:
+                value = self._run(Describe(spec, self._limits), folder, spec.given, cancelled=cancelled)
         except CkptMetaError as error:
             if error.code is Code.CANCELLED:
                 return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from tb_ckptmeta.engine.remote import as_path
 from tb_ckptmeta.engine.rescan import Rescanner
 from tb_ckptmeta.engine.sources import get_source
 from tb_ckptmeta.engine.specs import find_installed_specs, parse_specs
+from tb_ckptmeta.engine.temporary import temporary_folder
 from tb_ckptmeta.engine.warm import Workers
 
 if TYPE_CHECKING:
@@ -484,11 +484,11 @@ class Workspace:
         # Said before a minute of work, and made sure of once more at its end.
         specs = self.registry.specs
         check_output(chosen, path, choice.checkpoint, specs, overwrite=overwrite, may_replace=may_replace)
-        with tempfile.TemporaryDirectory(prefix="ckptmeta-") as folder:
+        with temporary_folder() as folder:
             exported = self.export(
                 choice,
                 format,
-                Path(folder),
+                folder,
                 allow_partial=allow_partial,
                 check=check,
                 on_steps=on_steps,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.engine.choice import Choice
 from tb_ckptmeta.engine.jobs import BackgroundJob, Jobs
 from tb_ckptmeta.engine.sources import find_sources
+from tb_ckptmeta.engine.temporary import make_temporary_folder
 from tb_ckptmeta.engine.workspace import Workspace
 from tb_ckptmeta.plugin.access import Access
 from tb_ckptmeta.plugin.http import App, make_app, read_json, read_query, respond_file, respond_json, respond_json_text
@@ -167,7 +167,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         work = export.make_work(self._workspace, choice, body)
         if _prefers_async(request):
             return _respond_job(self._jobs.start(work))
-        folder = Path(tempfile.mkdtemp(prefix="ckptmeta-"))
+        folder = make_temporary_folder()
         try:
             made = work(folder, None, None)
         except BaseException:

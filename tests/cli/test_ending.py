@@ -88,6 +88,20 @@ def test_export_that_is_told_to_end_leaves_nothing(begin: Begin, leaves_nothing:
     assert not (tmp_path / "x.meta").exists()
 
 
+def test_command_after_one_that_was_killed_takes_away_what_that_has_left(
+    begin: Begin, leaves_nothing: Any, demo_runs: Path, demo_builders: Path
+) -> None:
+    process = begin("verify", importing=False)
+    process.kill()
+    process.wait()
+    assert leaves_nothing.wait_until_alone() == {}
+    (left,) = leaves_nothing.temporary.iterdir()
+    assert list(left.rglob("1000"))
+    again = [sys.executable, "-m", "tb_ckptmeta", "verify", demo_runs / "mlp" / "ckpt-10", "--builders", demo_builders]
+    assert subprocess.run(again, check=False, stdout=subprocess.PIPE, text=True).returncode == 0
+    assert list(leaves_nothing.temporary.iterdir()) == []
+
+
 def require_end(process: subprocess.Popen[str], number: signal.Signals, leaves_nothing: Any) -> None:
     process.send_signal(number)
     _, said = process.communicate(timeout=PATIENCE)

@@ -72,7 +72,7 @@ def test_export_from_the_board_fetches_the_weights_as_a_step(board: TensorBoard)
     assert any("tensorflow-io" in note for note in document["result"]["verdict"]["notes"])
     assert len(board.get(f"{job}/file").body) > 1000
     # Of the weights nothing stays in the job's folder.
-    (folder,) = board.temporary.glob("ckptmeta-job-*")
+    (folder,) = board.temporary.glob("ckptmeta-*")
     assert not list(folder.rglob("*.data-*"))
 
 
