@@ -6,7 +6,7 @@ import functools
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -255,6 +255,7 @@ class Workspace:
         from tb_ckptmeta.core.renames import parse_renames
         from tb_ckptmeta.core.solve import check_unknown
         from tb_ckptmeta.engine.solve import make_question, solve
+        from tb_ckptmeta.engine.unrestorable import add_restore_note
 
         rules = parse_renames(renames)
         builders = self.registry.read(self._patience)
@@ -269,11 +270,11 @@ class Workspace:
         check_arguments(name, parameters, {**arguments, **dict.fromkeys(unknown, 1)})
         contents = self._inspector.read(checkpoint)
         question = make_question(checkpoint.id, contents, registered, arguments, unknown, rules)
-        return solve(
-            question,
-            lambda given: self._try(Choice(checkpoint, registered, given, rules), contents),
-            on_steps=on_steps,
+        found = solve(
+            question, lambda given: self._try(Choice(checkpoint, registered, given, rules), contents), on_steps=on_steps
         )
+        noted = found.verdict and add_restore_note(found.verdict, checkpoint, contents)
+        return replace(found, verdict=noted)
 
     def rank_builders(
         self, checkpoint: Checkpoint, *, pairing: Pairing | None = None, on_steps: OnSteps | None = None

@@ -70,6 +70,8 @@ def test_name_that_tensorflow_does_not_restore_from_is_a_note_and_refuses_an_exp
     assert f"TensorFlow restores nothing from {bracketed}: it reads a prefix as a pattern" in first[-1]
     assert first[-1].endswith("Rename the folder seed[1].")
     assert "it takes names in UTF-8 alone" in second[-1]
+    (solved,) = cli("verify", bracketed, *BUILDERS, "--set", "depth=?", "--json").document["verdicts"]
+    assert (solved["status"], solved["arguments"], solved["notes"][-1]) == ("match", {"depth": 2}, first[-1])
     output = tmp_path / "out.meta"
     refused = cli("export", bracketed, *BUILDERS, "--output", output)
     assert (refused.status, output.exists()) == (3, False)
