@@ -10,6 +10,7 @@ PORT ?= 6006
 PYTEST_ARGS ?=
 BENCH ?=
 BEAM := .venv-beam
+AZURITE := .azurite
 
 # Tests start thousands of processes; each would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,7 +24,7 @@ test: $(VENV)/.test $(BUNDLE) frontend-test chromium
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 # What asks slow, silent and busy servers; a scan and a verdict over S3 `make test` runs, too.
-remote-test: $(VENV)/.test $(BUNDLE)
+remote-test: $(VENV)/.test $(BUNDLE) $(AZURITE)/.stamp
 	$(BIN)/python -m pytest -m remote tests/remote $(PYTEST_ARGS)
 
 # Rare states, each brought about by whole commands: batches that are ended and go on, corrupt weights, full disks.
@@ -83,7 +84,7 @@ wheel: $(VENV)/.test $(BUNDLE)
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) $(BEAM) build dist frontend/build frontend/node_modules tb_ckptmeta/plugin/static *.egg-info
+	rm -rf $(VENV) $(BEAM) $(AZURITE) build dist frontend/build frontend/node_modules tb_ckptmeta/plugin/static *.egg-info
 
 export CHROMIUM
 
@@ -91,6 +92,11 @@ export CHROMIUM
 $(VENV)/.%: pyproject.toml setup.py $(BUNDLE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
+	touch $@
+
+# The server that the tests of abfs:// ask; it is Node.js'.
+$(AZURITE)/.stamp:
+	npm install --prefix $(AZURITE) --no-audit --no-fund --no-save --silent azurite@3
 	touch $@
 
 frontend/node_modules/.stamp: frontend/package.json frontend/package-lock.json

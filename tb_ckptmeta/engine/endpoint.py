@@ -81,9 +81,9 @@ def find_endpoint(system: Any) -> str:
         getattr(client, "endpoint_url", None),  # s3fs, where it has got so far
         getattr(system, "endpoint_url", None),
         getattr(system, "_location", None),  # gcsfs
-        getattr(system, "account_url", None),  # adlfs
+        getattr(getattr(system, "service_client", None), "primary_endpoint", None),  # adlfs
     )
-    return next((url for url in urls if isinstance(url, str) and url), "")
+    return next((url.rstrip("/") for url in urls if isinstance(url, str) and url), "")
 
 
 def _connect(url: str) -> str:

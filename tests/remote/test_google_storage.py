@@ -2,72 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from buckets import Environment, find_free_port, make_runner, put, serving, without_proxy
 
 pytestmark = pytest.mark.remote
-
-Environment = dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def google(demo_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Environment, Path]]:
     """Serve the demo's runs in the bucket `demo`; give what leads gcsfs there, and the server's log."""
-    folder = tmp_path_factory.mktemp("google")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = folder / "requests.log"
-    command, bucket = Path(sys.executable).with_name("gcp-storage-emulator"), ("--default-bucket", "demo")
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [command, "-d", str(folder / "buckets"), "start", *("--host", "127.0.0.1", "--port", str(port)), *bucket],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    folder, port = tmp_path_factory.mktemp("google"), find_free_port()
+    command = [str(Path(sys.executable).with_name("gcp-storage-emulator")), "-d", str(folder / "buckets"), "start"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--default-bucket", "demo"]
     environment = {
         "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
         # gcsfs would ask over gRPC, too, what kind of bucket it is, for a minute: this server has no such door.
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-        "NO_PROXY": ",".join(["127.0.0.1", *filter(None, [os.environ.get("NO_PROXY")])]),
+        **without_proxy(),
     }
-    try:
-        deadline = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        put = (
-            "import fsspec, pathlib, sys\n"
-            "root, system = pathlib.Path(sys.argv[1]), fsspec.filesystem('gs', token='anon')\n"
-            "for path in sorted(p for p in root.rglob('*') if p.is_file()):\n"
-            "    system.pipe_file('demo/runs/' + path.relative_to(root).as_posix(), path.read_bytes())\n"
-        )
-        subprocess.run(
-            [sys.executable, "-c", put, str(demo_runs)], env={**os.environ, **environment}, check=True, timeout=120
-        )
+    log = folder / "requests.log"
+    with serving(command, port, log):
+        put(demo_runs, "gs", environment, '{"token": "anon"}')
         yield environment, log
-    finally:
-        server.terminate()
-        server.wait(30.0)
 
 
 @pytest.fixture
 def run(cli: Callable[..., Any], google: tuple[Environment, Path], demo_builders: Path) -> Callable[..., Any]:
-    def call(*arguments: object) -> Any:
-        outcome = cli(*arguments, "--builders", demo_builders, environment=google[0])
-        assert (outcome.left_alive, outcome.left_behind) == ([], [])
-        return outcome
-
-    return call
+    return make_runner(cli, google[0], demo_builders)
 
 
 def test_scan_lists_a_google_bucket(run: Callable[..., Any]) -> None:
