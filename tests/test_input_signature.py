@@ -43,13 +43,16 @@ def workspace(sample: Callable[[str], Path], tmp_path_factory: pytest.TempPathFa
         ("given-wins", {"x": [3, 4], "scale": []}),
         ("method", {"b": [-1, 4], "a_values": [-1], "a_row_splits": [-1]}),
         ("function", {"rows": [2, 4]}),
+        ("defaulted", {"rows": [-1, 4]}),
+        ("defaulted-method", {"rows": [-1, 4]}),
         ("keras", {"x": [-1, 4]}),
+        ("tokens", {"tokens": [3, 4]}),
     ],
 )
 def test_export_has_the_input_signature_of_what_is_called(
     workspace: Workspace, tmp_path: Path, builder: str, inputs: dict[str, list[int]]
 ) -> None:
-    run = "keras" if builder == "keras" else "module"
+    run = "keras" if builder in ("keras", "tokens") else "module"
     (checkpoint,) = (c for c in workspace.list_checkpoints(workspace.registry.read()) if c.run == run)
     exported = workspace.export(workspace.choose(checkpoint, builder), "metagraph", tmp_path, check=True)
     assert (exported.verdict.status, exported.check.status) == ("match", "passed")
@@ -59,8 +62,11 @@ def test_export_has_the_input_signature_of_what_is_called(
     assert shapes == inputs
 
 
-def test_rebuild_of_a_function_without_input_signature_asks_for_inputs(workspace: Workspace) -> None:
+@pytest.mark.parametrize(("builder", "kind"), [("none-given", "Scaled"), ("training-first", "TrainingFirst")])
+def test_rebuild_of_what_does_not_say_how_it_is_called_asks_for_inputs(
+    workspace: Workspace, builder: str, kind: str
+) -> None:
     checkpoint = workspace.list_checkpoints(workspace.registry.read())[0]
-    with pytest.raises(CkptMetaError, match=r"'none-given' returned a Scaled that does not know its inputs") as raised:
-        workspace.rebuild(workspace.choose(checkpoint, "none-given"))
+    with pytest.raises(CkptMetaError, match=f"'{builder}' returned a {kind} that does not know its inputs") as raised:
+        workspace.rebuild(workspace.choose(checkpoint, builder))
     assert raised.value.code is Code.INPUTS_NEEDED

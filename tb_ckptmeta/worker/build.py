@@ -163,14 +163,22 @@ def _find_arguments(given: Model, inputs: Any, flavour: str | None) -> tuple[Any
         return _find_input_signature(given.call)
     if flavour is None:
         return _find_input_signature(given.root.__call__)
-    known = _find_keras_inputs(given.root, flavour)
-    return known if known is not None else _find_input_signature(given.root.call)
+    declared = _find_input_signature(given.root.call)
+    return _find_keras_inputs(given.root, flavour) if declared is None else _leave_out_training(given.root, declared)
 
 
 def _find_input_signature(function: Any) -> tuple[Any, ...] | None:
     """Return the `input_signature` of a `tf.function`, None where it was given none."""
     signature = getattr(function, "input_signature", None)
     return tuple(signature) if isinstance(signature, (list, tuple)) else None
+
+
+def _leave_out_training(model: Any, signature: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return the signature of a Keras model's `call` without `training`, which is False; None where others follow."""
+    names = _read_parameters(model.call)[: len(signature)]
+    if "training" not in names:
+        return signature
+    return signature[:-1] if names[-1] == "training" else None
 
 
 def _find_keras_inputs(model: Any, flavour: str) -> tuple[Any, ...] | None:
@@ -247,16 +255,18 @@ def _find_own_function(value: Any) -> Any | None:
 
 
 def _read_parameters(function: Any) -> list[str]:
-    function = getattr(function, "python_function", function)
-    if not inspect.isroutine(function) and not inspect.isclass(function):
-        function = type(function).__call__ if callable(function) else function
-        function = getattr(function, "python_function", function)
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return []
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return names[1:] if names[:1] == ["self"] else names
+    """Return the names of the parameters that are taken by position; none where they cannot be known."""
+    if not inspect.isroutine(function) and not hasattr(function, "python_function"):
+        function = function.__call__  # bound to what is called, whose own parameter it leaves out
+    for found in (function, getattr(function, "python_function", function)):
+        try:
+            parameters = inspect.signature(found).parameters.values()
+        except (TypeError, ValueError):
+            continue
+        names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if names:
+            return names
+    return []
 
 
 def _infer_shape_and_dtype(initial: Any, shape: Any, dtype: Any) -> tuple[Any, Any]:

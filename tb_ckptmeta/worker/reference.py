@@ -115,7 +115,8 @@ def _run_eagerly(
     tf.config.run_functions_eagerly(True)
     who = f"Builder {registration.name!r}, run eagerly on drawn inputs,"
     hints = find_eager_hints(traced, forward, objects.resources)
-    signature = traced.function.structured_input_signature[0]
+    # Behind what the call is given stand the defaults of its other parameters.
+    signature = traced.function.structured_input_signature[0][: len(built.args)]
     dtypes = {name: tensor.dtype for name, tensor in traced.inputs}
 
     def run(inputs: dict[str, Any]) -> dict[str, Any]:

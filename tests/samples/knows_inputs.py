@@ -25,6 +25,21 @@ class Scaled(tf.Module):
         return x
 
 
+class Defaulted(tf.Module):
+    """With parameters that nobody gives, and the instance by another name than `self`."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(tf.ones([4, 2]))
+
+    def __call__(module, rows, training=False, mask=None):
+        return tf.matmul(rows, module.kernel)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32)])
+    def score(self, rows, scale=3.0):
+        return self(rows) * scale
+
+
 class Called(tf.keras.Model):
     def __init__(self):
         super().__init__()
@@ -32,6 +47,24 @@ class Called(tf.keras.Model):
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32)])
     def call(self, x):
+        return self.dense(x)
+
+
+class Tokens(tf.keras.Model):
+    """Which Keras takes to be called with numbers of another type, once it was built with a shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = tf.keras.layers.Dense(2)
+
+    @tf.function(input_signature=[tf.TensorSpec([3, 4], tf.int32, "tokens"), tf.TensorSpec([], tf.bool)])
+    def call(self, x, training):
+        return self.dense(tf.cast(x, tf.float32))
+
+
+class TrainingFirst(Called):
+    @tf.function(input_signature=[tf.TensorSpec([], tf.bool), tf.TensorSpec([None, 4], tf.float32)])
+    def call(self, training, x):
         return self.dense(x)
 
 
@@ -61,6 +94,29 @@ def function():
 @builder("keras")
 def keras():
     return Called()
+
+
+@builder("tokens")
+def tokens():
+    model = Tokens()
+    model.build((None, 4))
+    return model
+
+
+@builder("training-first")
+def training_first():
+    return TrainingFirst()
+
+
+@builder("defaulted", inputs=tf.TensorSpec([None, 4], tf.float32))
+def defaulted():
+    return Defaulted()
+
+
+@builder("defaulted-method")
+def defaulted_method():
+    model = Defaulted()
+    return Model(model, call=model.score)
 
 
 @builder("none-given")
