@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from tb_ckptmeta.core.checkpoint import ROOT_RUN, Checkpoint, Listed, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import get_format
 from tb_ckptmeta.core.globs import matches
+from tb_ckptmeta.core.job import Spec
 from tb_ckptmeta.engine.batch_sources import ENDING
 from tb_ckptmeta.engine.current import describe_installation
 from tb_ckptmeta.engine.registry import Builders
@@ -158,6 +160,17 @@ def _take_fingerprint(checkpoint: Checkpoint, builders: Builders, task: Task, in
         # A store's times are of whole seconds; its mark tells more.
         [names, checkpoint.bytes, checkpoint.modified, None if checkpoint.listed is None else checkpoint.listed.mark],
         [pairing.builder, dict(pairing.arguments)],
-        None if builder is None else [builder.spec.path, builder.spec.module],
+        None if builder is None else [builder.spec.path, builder.spec.module, *_find_folder(builder.spec)],
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode("ascii")).hexdigest()[:32]
+
+
+def _find_folder(spec: Spec) -> list[str]:
+    """Return the folder of a module that was given by its name and is found in the working directory; else nothing.
+
+    In another folder the same name is another module. An installed one is the same everywhere.
+    """
+    if spec.module is None or spec.entry_point:
+        return []
+    place = os.path.join(spec.folder, spec.module.partition(".")[0])
+    return [os.path.realpath(spec.folder)] if os.path.isdir(place) or os.path.isfile(f"{place}.py") else []

@@ -13,10 +13,11 @@ import pytest
 
 from tb_ckptmeta.core.checkpoint import Checkpoint, Listed, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import BuilderDescription, Spec
 from tb_ckptmeta.engine.batch_plan import Item, Task, place, plan
 from tb_ckptmeta.engine.batch_pool import choose_workers, run_pool
 from tb_ckptmeta.engine.listing import Logdir
-from tb_ckptmeta.engine.registry import Builders
+from tb_ckptmeta.engine.registry import Builders, RegisteredBuilder
 from tb_ckptmeta.engine.scan import Scanner
 
 NONE = Builders()
@@ -84,6 +85,31 @@ def test_fingerprint_follows_the_checkpoint_the_pairing_and_the_task(tmp_path: P
     assert len(set(prints)) == len(prints)
     assert take(replace(checkpoint, prefix="/elsewhere/a/ckpt-1")) == prints[0]
     assert take(checkpoint, replace(folder, folder="/elsewhere")) == take(checkpoint, folder)
+
+
+def test_fingerprint_tells_modules_of_one_name_in_several_folders_apart(tmp_path: Path) -> None:
+    (checkpoint,) = pair_all(list_checkpoints(tmp_path / "runs", "a/ckpt-1"), "x")
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "models.py").touch()
+    (tmp_path / "package" / "models").mkdir(parents=True)
+    (tmp_path / "neither").mkdir()
+    (tmp_path / "nor").mkdir()
+    (tmp_path / "link").symlink_to("file")
+
+    description = BuilderDescription("x", (), None, None, "", (), "")
+
+    def take(folder: str, *, module: str | None = "models", entry_point: bool = False) -> str:
+        path = None if module else "/models.py"
+        spec = Spec("models", path, module, str(tmp_path / folder), entry_point)
+        builders = Builders({"x": RegisteredBuilder(spec, description)})
+        return plan([checkpoint], builders, Task())[0].fingerprint
+
+    assert len({take("file"), take("package"), take("package", module="models.mlp"), take("neither")}) == 4
+    assert take("link") == take("file")
+    # Where it is not there, it is installed: then it is the same whatever the folder.
+    assert take("neither") == take("nor")
+    assert take("file", entry_point=True) == take("neither", entry_point=True)
+    assert take("file", module=None) == take("neither", module=None)
 
 
 # --- where exports go
