@@ -2,7 +2,7 @@
 
 A process that ends takes its folders with it, however it is told to end. One that is killed (`kill -9`, a system out of
 memory) cannot, and an export may have been large. So a folder's name says whose it is, and the first folder that a
-later process makes takes the place of those whose process is no more.
+later process makes takes those away whose process is no more.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from pathlib import Path
 PREFIX = "ckptmeta-"
 
 _OWNED = re.compile(re.escape(PREFIX) + r"(?P<system>[0-9a-f]{8})-(?P<pid>\d+)-(?P<began>\d+)-.+")
+# Of what stands behind the name in /proc/PID/stat: the state, and when it began, in ticks since the machine did.
+_STATE, _BEGAN = 0, 19
 _lock = threading.Lock()
 _swept: set[str] = set()
 
@@ -75,13 +77,19 @@ def _is_left_behind(entry: os.DirEntry[str], system: str) -> bool:
 
 @functools.cache
 def _name_system() -> str | None:
-    """Return what tells this start of this machine, and this container's processes, from others; None if unknown."""
+    """Return what tells this start of this machine, and this container's processes and clock, from others.
+
+    None where the system does not tell that.
+    """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-        namespace = os.readlink("/proc/self/ns/pid")
+        facts = [Path("/proc/sys/kernel/random/boot_id").read_text("ascii"), os.readlink("/proc/self/ns/pid")]
+        if os.readlink("/proc/self") != str(os.getpid()):  # it shows the processes of another container
+            return None
+        if os.path.lexists("/proc/self/ns/time"):  # Linux 5.6
+            facts.append(os.readlink("/proc/self/ns/time"))
     except OSError:
         return None
-    return hashlib.blake2b(boot + namespace.encode("ascii"), digest_size=4).hexdigest()
+    return hashlib.blake2b("".join(facts).encode("ascii"), digest_size=4).hexdigest()
 
 
 def _is_alive(pid: int, began: str) -> bool:
@@ -91,14 +99,20 @@ def _is_alive(pid: int, began: str) -> bool:
         return False
     except PermissionError:
         return True
-    found = _find_beginning(pid)
-    return found is None or found == began  # another process may have got its number
+    facts = _read_facts(pid)
+    # Another process may have got its number; and one that has ended may keep it until somebody asks how.
+    return facts is None or (facts[_BEGAN] == began and facts[_STATE] not in ("Z", "X"))
 
 
 def _find_beginning(pid: int) -> str | None:
-    """Return when a process began, in ticks since the machine did (proc_pid_stat(5), `starttime`); None if unknown."""
+    facts = _read_facts(pid)
+    return None if facts is None else facts[_BEGAN]
+
+
+def _read_facts(pid: int) -> list[str] | None:
+    """Return what the system tells of a process behind its name (proc_pid_stat(5)), or None."""
     try:
-        facts = Path(f"/proc/{pid}/stat").read_bytes()
+        text = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    return facts.rpartition(b")")[2].split()[19].decode("ascii")  # its name may hold spaces and parentheses
+    return text.rpartition(b")")[2].decode("ascii").split()  # the name may hold spaces and parentheses

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from tb_ckptmeta.engine import temporary
 from tb_ckptmeta.engine.temporary import make_temporary_folder, temporary_folder
@@ -71,6 +73,25 @@ def test_folder_of_a_process_that_was_killed_goes_with_the_next_and_that_of_a_li
     # Once in a process: that looks through all that lies there.
     with temporary_folder() as own:
         assert sorted(place.iterdir()) == sorted([used, own])
+
+
+def test_folder_of_a_process_that_was_killed_and_not_waited_for_goes(place: Path, make: Make) -> None:
+    left, process = make()
+    process.kill()
+    wait_until(lambda: temporary._read_facts(process.pid)[0] == "Z", "it has ended")  # type: ignore[index]
+    own = make_temporary_folder()
+    assert list(place.iterdir()) == [own]
+    assert not left.exists()
+
+
+def test_folder_of_a_living_process_stays_where_clocks_are_shifted(place: Path, make: Make) -> None:
+    used, process = make()
+    sweep = "from tb_ckptmeta.engine.temporary import make_temporary_folder; print(make_temporary_folder())"
+    shifted = ["unshare", "--time", "--fork", "--boottime", "100000", sys.executable, "-c", sweep]
+    if shutil.which("unshare") is None or subprocess.run(shifted, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this user may make no time namespace")
+    assert used.is_dir()
+    assert process.poll() is None
 
 
 def test_folder_of_a_process_whose_number_another_has_now_goes(place: Path, make: Make) -> None:
