@@ -188,6 +188,12 @@ class Watch:
             self._has_moved = True
         else:
             self.add_directory()
+        # What is read by a relative path is noted where it is, and no longer by the links that led there.
+        text = self._find_place(directory)
+        while text is not None and text != os.path.dirname(text):
+            if os.path.islink(text):
+                self.add_link(text)
+            text = os.path.dirname(text)
 
     def add_open(self, path: Any, flags: int) -> None:
         """Note a file that is opened with flags of open(2)."""

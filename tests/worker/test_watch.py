@@ -354,6 +354,22 @@ def test_module_that_chooses_its_directory_itself_may_be_listed_elsewhere(
     assert [place.count(), place.count()] == [2, 2]
 
 
+@pytest.mark.parametrize("directory", ["HERE / 'latest'", "'latest'", "HERE / 'latest' / 'sub'"])
+@pytest.mark.parametrize("read", ["open('n.txt').read()", "os.getcwd()"])
+def test_module_that_moves_through_a_link_is_listed_again_when_the_link_leads_elsewhere(
+    place: Place, monkeypatch: pytest.MonkeyPatch, directory: str, read: str
+) -> None:
+    for version in (place.here / "versions").glob("?"):
+        for folder in (version, version / "sub"):
+            folder.mkdir(exist_ok=True)
+            (folder / "n.txt").write_text("the same name")
+    monkeypatch.chdir(place.here)
+    place.write(f"os.chdir({directory}); {read}")
+    assert [place.count(), place.count()] == [1, 1]
+    lead_elsewhere(place.here)
+    assert [place.count(), place.count()] == [2, 2]
+
+
 _ENVIRONMENTS = {
     "dict": "dict(os.environ)",
     "copy": "os.environ.copy()",
