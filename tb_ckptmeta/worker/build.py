@@ -87,29 +87,31 @@ def build_eagerly(registration: Registration, arguments: Mapping[str, Any]) -> B
     given = returned if isinstance(returned, Model) else Model(returned)
     root = given.root
     inputs = given.inputs if given.inputs is not None else registration.inputs
-    flavour = keras_private.find_flavour(root)
-    if not is_trackable(root):
+    called: Any = given.call if given.call is not None else root
+    flavour = keras_private.find_flavour(called)
+    if not is_trackable(root) or hasattr(root, "python_function"):
         raise _refuse_return(who, returned)
-    if flavour is None and given.call is None and not callable(root):
+    if not callable(called):
         raise CkptMetaError(
             Code.BUILDER_RETURNED,
-            f"{who} returned a {type(root).__name__}, which cannot be called. Give it a __call__, or return "
+            f"{who} returned a {type(called).__name__}, which cannot be called. Give it a __call__, or return "
             "tb_ckptmeta.Model(root=…, call=…, inputs=…).",
         )
-    call = given.call if given.call is not None else root
-    args = _find_arguments(given, inputs, flavour)
+    args = _find_arguments(called, inputs, flavour)
     if args is None:
+        what = "with a call that" if given.call is not None and flavour is None else "that"
         raise CkptMetaError(
             Code.INPUTS_NEEDED,
-            f"{who} returned a {type(root).__name__} that does not know its inputs. Say how it is called, as in "
-            f'@builder("{registration.name}", …, inputs=tf.TensorSpec([None, 784], tf.float32)).',
+            f"{who} returned a {type(root if flavour is None else called).__name__} {what} does not know its inputs. "
+            f'Say how it is called, as in @builder("{registration.name}", …, '
+            "inputs=tf.TensorSpec([None, 784], tf.float32)).",
         )
-    notes = _unwrap_functions(root) if flavour is not None else []
-    signature_of = root.call if given.call is None and flavour is not None else call
-    parameters = _read_parameters(signature_of)
-    if given.call is None and flavour is not None and _takes_training(root, flavour):
-        call = _call_for_inference(root)
-    listed = keras_private.list_layers(root) if flavour is not None else ()
+    # What is called may be a part of what was saved, or stand beside it.
+    models = [m for m in (root, called) if keras_private.find_flavour(m) is not None]
+    notes = list(dict.fromkeys(note for model in models for note in _unwrap_functions(model)))
+    parameters = _read_parameters(called if flavour is None else called.call)
+    call = _call_for_inference(called) if flavour is not None and _takes_training(called, flavour) else called
+    listed = list({id(layer): layer for model in models for layer in keras_private.list_layers(model)}.values())
     empty = keras_private.find_without_vocabulary(listed)
     if empty is not None:
         raise CkptMetaError(
@@ -155,16 +157,14 @@ def _takes_training(model: Any, flavour: str) -> bool:
     return any(p.name == "training" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _find_arguments(given: Model, inputs: Any, flavour: str | None) -> tuple[Any, ...] | None:
+def _find_arguments(called: Any, inputs: Any, flavour: str | None) -> tuple[Any, ...] | None:
     """Return what a model is called with, as specs: what its builder says, else what the model knows; or None."""
     if inputs is not None:
         return inputs if isinstance(inputs, tuple) else (inputs,)
-    if given.call is not None:
-        return _find_input_signature(given.call)
     if flavour is None:
-        return _find_input_signature(given.root.__call__)
-    declared = _find_input_signature(given.root.call)
-    return _find_keras_inputs(given.root, flavour) if declared is None else _leave_out_training(given.root, declared)
+        return _find_input_signature(called if hasattr(called, "input_signature") else called.__call__)
+    declared = _find_input_signature(called.call)
+    return _find_keras_inputs(called, flavour) if declared is None else _leave_out_training(called, declared)
 
 
 def _find_input_signature(function: Any) -> tuple[Any, ...] | None:
@@ -291,7 +291,9 @@ def _executes_eagerly() -> bool:
 
 def _refuse_return(who: str, returned: Any) -> CkptMetaError:
     hint = "A builder returns the model: a Keras model, a tf.Module, or (inputs, outputs) of a tf.Graph."
-    if returned is None:
+    if hasattr(returned, "python_function"):
+        what = "a tf.function. Return its model beside it: tb_ckptmeta.Model(root=…, call=…)"
+    elif returned is None:
         what = "nothing (is a return statement missing?)"
     elif _holds_graph_tensors(returned):
         what = "graph tensors, but was built eagerly. If its checkpoint is name-based, register it with graph=True"

@@ -103,6 +103,41 @@ def tokens():
     return model
 
 
+class Hundredfold(tf.keras.Model):
+    """Trains unless it is told not to."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = tf.keras.layers.Dense(2)
+
+    def call(self, x, training=True):
+        return self.dense(x) * 100.0 if training else self.dense(x)
+
+
+@builder("called-itself")
+def called_itself():
+    model = Hundredfold()
+    model(tf.ones([1, 4]))
+    return Model(model, call=model)
+
+
+@builder("called-beside", inputs=tf.TensorSpec([None, 4], tf.float32))
+def called_beside():
+    model = Hundredfold()
+    return Model(tf.train.Checkpoint(dense=model.dense), call=model)
+
+
+@builder("sequential")
+def sequential():
+    dense = tf.keras.layers.Dense(2)
+    return Model(tf.train.Checkpoint(dense=dense), call=tf.keras.Sequential([tf.keras.Input([4], name="f"), dense]))
+
+
+@builder("function-alone")
+def function_alone():
+    return Scaled().serve
+
+
 @builder("training-first")
 def training_first():
     return TrainingFirst()
