@@ -19,6 +19,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Limits, Rebuild, Source
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
+from tb_ckptmeta.engine.edits import Attempt, Edits, list_sources
 from tb_ckptmeta.engine.process import OnSteps, Run, run_worker
 from tb_ckptmeta.engine.temporary import temporary_folder
 from tb_ckptmeta.engine.turns import Turns, acquire
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from tb_ckptmeta.engine.node_table import NodeTable
 
 _MOST_KEPT = 8
+_MOST_EDITS = 4
+"""How often one rebuild begins anew because its source was edited."""
 
 
 KIND = "rebuild"
@@ -128,9 +131,7 @@ class Rebuilder:
                 return found
             began = time.monotonic()
             try:
-                with temporary_folder() as folder:
-                    value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps, cancelled=cancelled)
-                    artifacts = read_artifacts(folder, value)
+                artifacts = self._rebuild(source, key, on_steps, cancelled)
             except CkptMetaError as error:
                 if error.code is not Code.CANCELLED:  # that is the end of this request alone
                     turn.end(_Failed(error, began))
@@ -140,6 +141,35 @@ class Rebuilder:
             facts = {"dependencies": artifacts.dependencies.as_json(), "rebuilt": artifacts.rebuilt.as_json()}
             self._cache.write(KIND, key, facts, artifacts.graph)
             return artifacts
+
+    def _rebuild(
+        self, source: Source, key: str, on_steps: OnSteps | None, cancelled: threading.Event | None
+    ) -> Artifacts:
+        """Run a worker, and once more when its source was edited meanwhile: what that would make nobody wants."""
+        for _ in range(_MOST_EDITS):
+            edits = Edits(list_sources(source.spec, self._find_read(key)))
+            with temporary_folder() as folder, Attempt(edits, cancelled) as attempt:
+                try:
+                    return self._run_in(folder, source, on_steps, attempt.ended)
+                except CkptMetaError as error:
+                    if error.code is not Code.CANCELLED or not attempt.is_edited:
+                        raise
+        with temporary_folder() as folder:  # it is edited all the time
+            return self._run_in(folder, source, on_steps, cancelled)
+
+    def _run_in(
+        self, folder: Path, source: Source, on_steps: OnSteps | None, cancelled: threading.Event | None
+    ) -> Artifacts:
+        value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps, cancelled=cancelled)
+        return read_artifacts(folder, value)
+
+    def _find_read(self, key: str) -> Dependencies | None:
+        """Return what was read for a rebuild the last time, whatever has become of that since."""
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept.dependencies
+        entry = self._cache.read(KIND, key)
+        return None if entry is None else Dependencies.from_json(entry.facts["dependencies"])
 
     def _find(self, key: str) -> Artifacts | None:
         """Return what is kept of a rebuild, in memory or in the cache, if it would be made the same way today."""

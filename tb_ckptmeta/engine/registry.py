@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
 from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
+from tb_ckptmeta.engine.edits import Edits, list_beside, list_sources
 from tb_ckptmeta.engine.process import GRACE_SECONDS, Run, run_worker
 from tb_ckptmeta.engine.temporary import temporary_folder
 
@@ -83,11 +83,13 @@ class _Listing:
 
 @dataclass(frozen=True)
 class _Reading:
-    """A SPEC that is being read, and since when.
+    """A SPEC that is being read, as its `source` was then, and since when.
 
     `ended`: for a thread that somebody waits for (`join`) counts as ended when an interrupt comes meanwhile.
     """
 
+    source: Edits
+    cancelled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.monotonic)
 
@@ -115,7 +117,6 @@ class Registry:
         self._limits = Limits(min(limits.seconds, _MOST_SECONDS), limits.memory)
         self._listings: dict[Spec, _Listing] = {}
         self._readings: dict[Spec, _Reading] = {}
-        self._cancelled = threading.Event()
         self._ends_at_exit = False
         self._lock = threading.Lock()
 
@@ -143,13 +144,19 @@ class Registry:
         """
         with self._lock:
             for spec in self._specs:
-                if spec not in self._readings and not self._is_fresh(spec):
+                reading = self._readings.get(spec)
+                if reading is not None and reading.source.are_made():  # of what nobody has any more, it may hang
+                    reading.cancelled.set()
+                    reading = None
+                    del self._readings[spec]
+                if reading is None and not self._is_fresh(spec):
                     if not self._ends_at_exit:  # before Python takes the folder away that a worker writes into
                         atexit.register(self._end)
                         self._ends_at_exit = True
-                    reading = _Reading()
-                    arguments = (spec, reading, self._cancelled)
-                    threading.Thread(target=self._read, args=arguments, daemon=True).start()
+                    last = self._listings.get(spec)
+                    sources = list_sources(spec, None if last is None else last.dependencies)
+                    reading = _Reading(Edits(sources))
+                    threading.Thread(target=self._read, args=(spec, reading), daemon=True).start()
                     self._readings[spec] = reading
             readings = list(self._readings.values())
         for reading in readings:
@@ -175,17 +182,17 @@ class Registry:
 
     def _end(self) -> None:
         with self._lock:
-            readings, cancelled = list(self._readings.values()), self._cancelled
-            self._cancelled = threading.Event()
-        cancelled.set()
+            readings = list(self._readings.values())
+        for reading in readings:
+            reading.cancelled.set()
         deadline = time.monotonic() + GRACE_SECONDS
         for reading in readings:
             reading.ended.wait(max(0.0, deadline - time.monotonic()))
 
-    def _read(self, spec: Spec, reading: _Reading, cancelled: threading.Event) -> None:
+    def _read(self, spec: Spec, reading: _Reading) -> None:
         listing: _Listing | None
         try:
-            listing = self._list(spec, cancelled)
+            listing = self._list(spec, reading.cancelled)
         except Exception as error:  # a full disk, say: whatever it is must not leave the SPEC unread for ever
             text = f"{type(error).__name__}: {error}."
             reason = refused_by_system(error).message if isinstance(error, OSError) else text
@@ -194,9 +201,10 @@ class Registry:
             unread = Dependencies({spec.folder: UNSETTLED})
             listing = _Listing((), (CkptMetaError(Code.WORKER_FAILED, message),), unread)
         with self._lock:
-            if listing is not None:
-                self._listings[spec] = listing
-            del self._readings[spec]
+            if self._readings.get(spec) is reading:  # else another has taken its place
+                del self._readings[spec]
+                if listing is not None:
+                    self._listings[spec] = listing
         reading.ended.set()
 
     def _is_fresh(self, spec: Spec) -> bool:
@@ -221,7 +229,7 @@ class Registry:
                 return None
             last = self._listings.get(spec, _Listing())
             # What would mend it may be a file that is not there yet: whatever changes beside it is worth another try.
-            beside = {p: self._digests.get(p) for p in _list_beside(spec)}
+            beside = {p: self._digests.get(p) for p in list_beside(spec)}
             watched = replace(last.dependencies, files={**last.dependencies.files, **beside, **before})
             return _Listing(last.builders, (error,), watched, last.keras)
         read = Dependencies.from_json(value["dependencies"])
@@ -235,17 +243,6 @@ class Registry:
 
 def _describe(builders: Iterable[Mapping[str, Any]]) -> tuple[BuilderDescription, ...]:
     return tuple(BuilderDescription.from_json(b) for b in builders)
-
-
-def _list_beside(spec: Spec) -> list[str]:
-    """Return the folder that a SPEC's module is in, and the source files in it."""
-    parts = [] if spec.module is None else spec.module.split(".")[:-1]
-    folder = os.path.join(spec.folder, *parts)
-    try:
-        names = sorted(n for n in os.listdir(folder) if n.endswith(".py"))
-    except OSError:
-        names = []
-    return [folder, *(os.path.join(folder, n) for n in names[:500])]
 
 
 def merge_listings(

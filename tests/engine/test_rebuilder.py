@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,20 +12,20 @@ import pytest
 from waiting import wait_until
 
 from tb_ckptmeta.core.dependencies import Dependencies
-from tb_ckptmeta.core.errors import CkptMetaError
+from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits, Source
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.engine.current import Digests
+from tb_ckptmeta.engine.edits import list_sources
 from tb_ckptmeta.engine.rebuild import _MOST_KEPT, Artifacts, Rebuilder
 from tb_ckptmeta.engine.specs import parse_spec
 
 _LIMITS = Limits(300.0, 4 << 30)
 
-# Fails once it is let go, with what a module beside it says, and counts how often it has begun.
+# Fails once it is let go, with what a file beside it says, and counts how often it has begun.
 _FAILS = """
 import time
 from pathlib import Path
-from said import SAID
 from tb_ckptmeta import builder
 here = Path(__file__).parent
 
@@ -34,7 +35,7 @@ def late():
         file.write("x")
     while not (here / "go").exists():
         time.sleep(0.01)
-    raise ValueError(SAID)
+    raise ValueError((here / "said.txt").read_text())
 """
 
 
@@ -45,7 +46,7 @@ def ask_again(tmp_path: Path) -> Callable[..., tuple[str, list[str], int]]:
     Returns the first error, those of the other two, and how often it began.
     """
     (tmp_path / "fails.py").write_text(_FAILS, encoding="utf-8")
-    (tmp_path / "said.py").write_text("SAID = 'first'", encoding="utf-8")
+    (tmp_path / "said.txt").write_text("first")
     begun = tmp_path / "begun.txt"
     source = Source(parse_spec(str(tmp_path / "fails.py")), "late", {}, False, "3", None)
 
@@ -74,10 +75,65 @@ def test_builder_that_fails_does_so_once_more_for_all_who_asked_while_it_ran(ask
 def test_error_of_code_is_not_given_to_who_asked_after_it_was_edited(
     ask_again: Callable[..., Any], tmp_path: Path
 ) -> None:
-    # Not the builders' own file: which files a builder that fails has read, nobody tells.
-    first, others, begun = ask_again(lambda: (tmp_path / "said.py").write_text("SAID = 'second'", encoding="utf-8"))
-    assert ("first" in first, begun) == (True, 2)
+    # Not its source: which files a builder that fails has read, nobody tells.
+    first, others, begun = ask_again(lambda: (tmp_path / "said.txt").write_text("second"))
+    assert ("second" in first, begun) == (True, 2)
     assert ["second" in other for other in others] == [True, True]
+
+
+# Hangs until it is edited; a module beside it, too, is what it is made of.
+_HANGS = """
+import tensorflow as tf
+from helper import HANGS
+from pathlib import Path
+from tb_ckptmeta import builder
+here = Path(__file__).parent
+
+@builder("hangs", inputs=tf.TensorSpec([None, 4], tf.float32))
+def hangs():
+    with (here / "begun.txt").open("a") as file:
+        file.write("x")
+    while HANGS:
+        pass
+    return tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(2)])
+"""
+
+
+@pytest.mark.parametrize("edited", ["hangs.py", "helper.py"])
+def test_rebuild_of_code_that_hangs_begins_anew_when_it_is_edited(tmp_path: Path, edited: str) -> None:
+    (tmp_path / "hangs.py").write_text(_HANGS, encoding="utf-8")
+    (tmp_path / "helper.py").write_text("HANGS = True", encoding="utf-8")
+    begun = tmp_path / "begun.txt"
+    source = Source(parse_spec(str(tmp_path / "hangs.py")), "hangs", {}, False, "3", None)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(Rebuilder(_LIMITS).rebuild, source)
+        wait_until(lambda: begun.exists() or asked.done(), "the builder has begun")
+        text = (tmp_path / edited).read_text(encoding="utf-8")
+        (tmp_path / edited).write_text(text.replace("HANGS = True", "HANGS = 0").replace("while HANGS", "while 0"))
+        assert [v.shape for v in asked.result(120.0).rebuilt.variables] == [(4, 2), (2,)]
+    assert begun.read_text() == "xx"
+
+
+def test_rebuild_that_is_cancelled_ends_and_does_not_begin_anew(tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(_HANGS, encoding="utf-8")
+    (tmp_path / "helper.py").write_text("HANGS = True", encoding="utf-8")
+    begun, cancelled = tmp_path / "begun.txt", threading.Event()
+    source = Source(parse_spec(str(tmp_path / "hangs.py")), "hangs", {}, False, "3", None)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(Rebuilder(_LIMITS).rebuild, source, cancelled=cancelled)
+        wait_until(lambda: begun.exists() or asked.done(), "the builder has begun")
+        cancelled.set()
+        with pytest.raises(CkptMetaError) as raised:
+            asked.result(60.0)
+    assert (raised.value.code, begun.read_text()) == (Code.CANCELLED, "x")
+
+
+def test_sources_are_those_that_were_read_else_all_beside(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py", "data.txt"):
+        (tmp_path / name).touch()
+    spec = parse_spec(str(tmp_path / "a.py"))
+    assert list_sources(spec, None) == [str(tmp_path / "a.py"), str(tmp_path / "b.py")]
+    assert list_sources(spec, Dependencies({"/x/a.py": "1", "/x/data.txt": "2"})) == ["/x/a.py"]
 
 
 def test_rebuild_that_is_found_and_has_just_been_forgotten_is_used_all_the_same() -> None:

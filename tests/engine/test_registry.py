@@ -107,6 +107,21 @@ def test_registry_that_is_closed_ends_what_is_being_read_and_reads_it_again_when
     assert names_of(registry.read()) == ["first"]
 
 
+def test_registry_reads_a_module_that_hangs_anew_once_it_is_edited(
+    open_registry: Open, write: Write, write_builder: Callable[..., Path], leaves_nothing: Any
+) -> None:
+    begun = leaves_nothing.temporary.parent / "begun"
+    path = write("my_builders.py", f"open({str(begun)!r}, 'w').close()\nwhile True:\n    pass\n")
+    registry = open_registry(path)
+    registry.read(patience=0.0)
+    wait_until(begun.exists, "the module is being read")
+    registry.read(patience=0.0)
+    assert registry.state == "loading"
+    write_builder("my_builders.py", "first")
+    assert (names_of(registry.read()), registry.state) == (["first"], "ready")
+    assert leaves_nothing.wait_until_alone() == {}
+
+
 def test_registry_after_a_syntax_error_keeps_the_last_good_list_and_shows_the_error(
     open_registry: Open, write: Write, write_builder: Callable[..., Path]
 ) -> None:
