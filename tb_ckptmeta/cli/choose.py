@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ def get_bare_checkpoint(prefix: str) -> Checkpoint:
     if is_folder(prefix):
         hint = " It is a folder: give a checkpoint in it, such as those that `tb-ckptmeta scan` lists."
     elif is_folder(folder):
-        hint = f" `tb-ckptmeta scan {folder}` lists what is there."
+        hint = f" `tb-ckptmeta scan {shlex.quote(folder)}` lists what is there."
     else:
         hint = f" There is no folder {folder} either."
     raise CkptMetaError(Code.CHECKPOINT_MISSING, f"There is no checkpoint {prefix} (no {prefix}.index).{hint}")
@@ -115,10 +116,12 @@ def pair_as_asked(checkpoint: Checkpoint, builders: Builders, options: argparse.
     parameters = builders.get(name).description.parameters
     unknown, texts = split_unknown(parameters, dict(options.set))
     if unknown:
+        specs = [word for spec in options.builders for word in ("--builders", spec)]
+        command = ["tb-ckptmeta", "verify", checkpoint.prefix, *specs, "--builder", name, "--set", f"{unknown[0]}=?"]
         raise CkptMetaError(
             Code.INVALID_ARGUMENTS,
-            f"A batch does not solve for {' and '.join(unknown)}: give a value. `tb-ckptmeta verify "
-            f"{checkpoint.prefix} --builder {name} --set '{unknown[0]}=?'` finds it for one checkpoint.",
+            f"A batch does not solve for {' and '.join(unknown)}: give a value. `{shlex.join(command)}` finds it for "
+            "one checkpoint.",
         )
     recorded = pairing.arguments if name == pairing.builder else {}
     arguments = coerce_texts(name, parameters, texts, recorded)

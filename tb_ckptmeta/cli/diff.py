@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,7 +62,9 @@ def get_subject(workspace: Workspace, text: str) -> Subject:
     if found is not None:
         return found
     if is_folder(text):
-        hint = f"It is a folder: give a checkpoint in it, such as those that `tb-ckptmeta scan {text}` lists."
+        hint = (
+            f"It is a folder: give a checkpoint in it, such as those that `tb-ckptmeta scan {shlex.quote(text)}` lists."
+        )
     elif os.path.isfile(text):
         hint = f"It is a file, but no checkpoint's, and its name does not end in {' or '.join(SUFFIXES)}."
     else:

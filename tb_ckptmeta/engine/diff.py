@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -133,10 +134,12 @@ def _check(a: Subject, b: Subject, values: bool) -> None:
     calls = [s for s in (a, b) if isinstance(s, BuilderCall)]
     if checkpoints and calls:
         checkpoint, builder = checkpoints[0], calls[0].builder
+        command = ["tb-ckptmeta", "verify", checkpoint.prefix, "--builder", builder.name]
+        command += ["--builders", builder.spec.given]
         raise CkptMetaError(
             Code.BAD_REQUEST,
-            "A checkpoint is compared with a builder by a verdict, which knows the model: tb-ckptmeta verify "
-            f"{checkpoint.prefix} --builder {builder.name} --builders {builder.spec.given}; over HTTP, POST /verdict.",
+            "A checkpoint is compared with a builder by a verdict, which knows the model: "
+            f"{shlex.join(command)}; over HTTP, POST /verdict.",
         )
     if values and len(checkpoints) < 2:
         raise CkptMetaError(

@@ -127,15 +127,16 @@ def make_error_graph(error: CkptMetaError) -> bytes:
     The dashboard shows no HTTP error's text.
     The node's op is the message; its attributes are the code and the lines of the details.
     """
-    graph_def = graph_pb2.GraphDef()
-    node = graph_def.node.add(name="ERROR", op=_ascii(error.message))
-    node.attr["00_code"].s = error.code.value.encode("ascii")
     lines = [line for line in [error.message, *error.details.splitlines()] if line.strip()]
     if len(lines) > 60:
         lines = [*lines[:20], f"[... {len(lines) - 60} lines left out ...]", *lines[-40:]]
-    for number, line in enumerate(lines, 1):
-        node.attr[f"{number:02d}"].s = _ascii(line).encode("ascii")
-    return finish_gzip(deflate([]), _as_text(graph_def))
+    attributes = {"00_code": error.code.value, **{f"{number:02d}": line for number, line in enumerate(lines, 1)}}
+    written = [
+        f'  attr {{\n    key: "{key}"\n    value {{\n      s: {_quote(a)}\n    }}\n  }}'
+        for key, a in attributes.items()
+    ]
+    text = "\n".join(["node {", '  name: "ERROR"', f"  op: {_quote(error.message)}", *written, "}", ""])
+    return finish_gzip(deflate([]), text.encode("utf-8", "replace"))
 
 
 def _describe_verdict(comparison: Comparison, contents: Contents) -> dict[str, Any]:
@@ -173,6 +174,12 @@ def _find_scopes(names: Iterable[str]) -> set[str]:
             scopes.add(name[:at])
             at = name.rfind("/", 0, at)
     return scopes
+
+
+def _quote(text: str) -> str:
+    """Return text as protobuf's text format has it, and without escapes: the dashboard shows what is written."""
+    plain = text.expandtabs().translate({ord("'"): "\u2019", ord('"'): "\u201d"}).replace("\\", "\\\\")
+    return '"' + "".join(c if c.isprintable() else " " for c in plain) + '"'
 
 
 def _ascii(text: str) -> str:

@@ -22,7 +22,7 @@ def begin_all(
 ) -> batch.Begun:
     """Begin a batch; `asked` is what `--builder` and `--set` say."""
     builders = workspace.registry.read()
-    options = argparse.Namespace(**{"builder": None, "set": [], **asked})
+    options = argparse.Namespace(**{"builder": None, "builders": ["b.py"], "set": [], **asked})
     pair = functools.partial(pair_as_asked, builders=builders, options=options)
     items = plan(workspace.list_checkpoints(builders), builders, task, pair=pair)
     return batch.begin(results, items, builders, task, overwrite=overwrite)

@@ -343,6 +343,7 @@ def test_builder_arguments_and_renames_are_part_of_what_a_line_is_of(own: Worksp
         ({"builder": "none"}, Code.UNKNOWN_BUILDER, "No builder 'none'"),
         ({"set": [("depth", "2")]}, Code.INVALID_ARGUMENTS, "depth"),
         ({"set": [("units", "?")]}, Code.INVALID_ARGUMENTS, "A batch does not solve for units"),
+        ({"set": [("units", "?")]}, Code.INVALID_ARGUMENTS, r"--builders b.py --builder sized --set 'units=\?'`"),
     ],
 )
 def test_what_no_builder_takes_is_refused_before_a_line_is_touched(

@@ -314,7 +314,9 @@ def test_names_and_errors_that_would_be_markup_are_shown_as_text(page: Page, boa
     # The same in the Graphs dashboard: a failed rebuild is a graph that says why.
     tab.get_by_test_id("open-graphs").click()
     expect(find_shown_run(page)).to_have_text(f"• <u>hostile • {name} • <b>bold</b>")
-    expect(show_card(page, "ERROR")).to_contain_text(f"raised ValueError: {HOSTILE}")
+    expect(show_card(page, "ERROR")).to_contain_text(
+        f"{name} • <b>bold</b>: Builder ’<b>bold</b>’ raised ValueError: {HOSTILE}"
+    )
     expect(page.locator("img[src=x]")).to_have_count(0)
     assert page.evaluate("window.hacked") is None
 

@@ -285,6 +285,13 @@ def test_export_to_a_place_that_cannot_be_has_status_2_before_anything_runs(
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"model.meta": b"kept"}
 
 
+def test_commands_that_are_offered_can_be_pasted(quick: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    for command in (["verify", folder / "ckpt-1"], ["diff", folder, folder]):
+        assert f"`tb-ckptmeta scan '{folder}'` lists" in quick(*command).stderr
+
+
 @pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["verify"], ["scan", ".", "--frob"], ["export", "x"]])
 def test_command_line_that_is_none_has_status_2(quick: Cli, arguments: list[str]) -> None:
     outcome = quick(*arguments)
