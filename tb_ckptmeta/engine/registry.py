@@ -256,6 +256,14 @@ def merge_listings(
     problems: list[CkptMetaError] = []
     for spec, descriptions, errors in listings:
         problems += errors
+        if not descriptions and not errors and not spec.entry_point:
+            problems.append(
+                CkptMetaError(
+                    Code.INVALID_BUILDER,
+                    f"{spec.given} was run, and registers no builder. Is it the file that was meant? A builder is a "
+                    "function with @builder before it, which returns the model.",
+                )
+            )
         for description in descriptions:
             by_name.setdefault(description.name, []).append(RegisteredBuilder(spec, description))
     usable: dict[str, RegisteredBuilder] = {}

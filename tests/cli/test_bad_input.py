@@ -213,7 +213,7 @@ def test_verify_and_export_asked_wrongly_say_what_and_have_the_status_of_it(
         ("imports_missing", 3, "raised ModuleNotFoundError: No module named 'there_is_no_such_module'"),
         ("exits_at_import", 3, "called sys.exit('build')"),
         ("crashes_at_import", 3, "crashed its process with SIGSEGV while importing the builders."),
-        ("small_models", 3, "No builders are registered"),
+        ("small_models", 3, "small_models.py was run, and registers no builder."),
     ],
 )
 def test_builders_of_a_broken_module_has_the_status_of_it(
