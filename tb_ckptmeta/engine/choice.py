@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tb_ckptmeta.core.arguments import Scalar
+from tb_ckptmeta.core.arguments import Scalar, check_arguments
 from tb_ckptmeta.core.checkpoint import KERAS_FORMATS, Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.formats import Format, get_format
@@ -98,6 +98,24 @@ def _describe_sources(checkpoint: Checkpoint) -> str:
     """Say what serves without a builder, where something does."""
     kinds = [s.kind for s in find_sources(checkpoint) if s.kind != OBJECTS]
     return f" Or take what lies beside it as its source{_SOURCE}: {', '.join(kinds)}." if kinds else ""
+
+
+def settle_arguments(
+    builder: RegisteredBuilder, arguments: Mapping[str, Scalar] | None, pairing: Pairing
+) -> dict[str, Scalar]:
+    """Return what a builder is called with: what is asked for, else what the checkpoint's pairing says of that builder.
+
+    Raises:
+        CkptMetaError: INVALID_ARGUMENTS.
+    """
+    given = pairing.arguments if builder.name == pairing.builder else {}
+    try:
+        return check_arguments(builder.name, builder.description.parameters, given if arguments is None else arguments)
+    except CkptMetaError as error:
+        if arguments is None and given:  # nobody who asks has said them
+            message = f"{error.message} The arguments are {pairing.reason}, beside the checkpoint."
+            raise CkptMetaError(error.code, message, error.details) from error
+        raise
 
 
 def get_paired(checkpoint: Checkpoint, pairing: Pairing, builders: Builders) -> str:

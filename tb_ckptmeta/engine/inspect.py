@@ -64,6 +64,9 @@ class Inspector:
         try:
             contents = _read(checkpoint, find_size)
         except CkptMetaError as error:
+            if error.code is Code.CHECKPOINT_CORRUPT and _stamp_files(checkpoint) != stamps:
+                message = f"Checkpoint {checkpoint.name} is being written: it changed while it was read. Ask again."
+                raise CkptMetaError(Code.CHECKPOINT_INCOMPLETE, message, error.message) from error
             # The others say something about this installation, and nothing about the files.
             if error.code not in (Code.UNSUPPORTED_CHECKPOINT, Code.H5PY_MISSING, Code.WORKER_FAILED):
                 state = _STATES.get(error.code, UNREADABLE)

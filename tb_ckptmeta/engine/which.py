@@ -144,8 +144,8 @@ def _explain(candidates: Sequence[Candidate], matching: Sequence[Candidate]) -> 
             return f"Of {count}, {only.builder} alone matches, but not with one set of arguments alone: {only.solved}."
         counts = f"{only.verdict.bound} of {only.verdict.variables}"
         solved = f", with {only.solved}" if only.solved else ""
-        who = "The only builder that is registered, and" if len(candidates) == 1 else f"The only one of {count}"
-        return f"{who} whose every variable is bound: {counts}{solved}."
+        who = "The only builder that is registered" if len(candidates) == 1 else f"The only one of {count} that"
+        return f"{who} matches: {counts} variables bound{solved}."
     if matching:
         alike = len({c.verdict.bound for c in matching}) == 1
         shown = ", ".join(f"{c.builder} ({c.verdict.bound} of {c.verdict.variables} variables)" for c in matching)

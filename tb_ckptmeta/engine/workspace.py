@@ -17,7 +17,7 @@ from tb_ckptmeta.core.job import Limits, Spec
 from tb_ckptmeta.core.source import OBJECTS
 from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.cache import Cache, find_cache_folder
-from tb_ckptmeta.engine.choice import Choice, get_paired, make_source, settle_format
+from tb_ckptmeta.engine.choice import Choice, get_paired, make_source, settle_arguments, settle_format
 from tb_ckptmeta.engine.current import Digests
 from tb_ckptmeta.engine.inspect import Inspector
 from tb_ckptmeta.engine.listing import Logdir, ScanReport
@@ -218,15 +218,9 @@ class Workspace:
         pairing = self._pair(checkpoint, builders) if pairing is None else pairing
         if builder is None:
             builder = get_paired(checkpoint, pairing, builders)
-        if arguments is None:
-            arguments = pairing.arguments if builder == pairing.builder else {}
         registered = builders.get(builder)
-        return Choice(
-            checkpoint.with_pairing(pairing),
-            registered,
-            check_arguments(builder, registered.description.parameters, arguments),
-            rules,
-        )
+        settled = settle_arguments(registered, arguments, pairing)
+        return Choice(checkpoint.with_pairing(pairing), registered, settled, rules)
 
     def choose_source(self, checkpoint: Checkpoint, kind: str) -> Choice:
         """Return the choice of a source that lies beside a checkpoint, in a builder's stead.

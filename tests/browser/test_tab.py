@@ -167,7 +167,7 @@ def test_which_builder_proposes_one_and_a_question_mark_is_filled_in(
         tab.get_by_test_id("which").click()
         expect(tab.get_by_test_id("which-running")).to_be_visible()
         expect(tab.get_by_test_id("which-reason")).to_have_text(
-            "The only one of 3 builders whose every variable is bound: 4 of 4."
+            "The only one of 3 builders that matches: 4 of 4 variables bound."
         )
         for text in ("custom-model", "scoped-graph", "4 of 4"):
             expect(tab.get_by_test_id("which-candidates")).to_contain_text(text)

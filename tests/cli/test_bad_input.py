@@ -223,7 +223,7 @@ def test_builders_of_a_broken_module_has_the_status_of_it(
     assert outcome.status == status
     assert outcome.stderr.count("tb-ckptmeta: ") == 1
     assert words in outcome.stderr
-    assert str(sample(name)) in outcome.stderr or name == "small_models"
+    assert str(sample(name)) in outcome.stderr
     assert _OURS not in outcome.stderr
     assert (outcome.left_alive, outcome.left_behind) == ([], [])
 
@@ -367,6 +367,20 @@ def test_commands_on_a_record_of_an_unknown_builder_show_it(
         verified = quick("verify", target, *options)
         assert verified.status == 3
         assert "No builder 'retired' is registered" in verified.stdout + verified.stderr
+
+
+def test_argument_that_does_not_fit_is_told_of_its_record_unless_somebody_has_given_it(
+    cli: Cli, demo_runs: Path, demo_builders: Path, tmp_path: Path
+) -> None:
+    prefix = copy_checkpoint(demo_runs, tmp_path / "runs" / "mlp")
+    record(prefix.parent, "mnist-mlp", arguments={"unit": 7})
+    outcome = cli("verify", tmp_path / "runs", "--builders", demo_builders)
+    assert outcome.status == 3
+    assert "there is no parameter 'unit'." in outcome.stdout
+    assert "The arguments are recorded in ckptmeta.json, beside the checkpoint." in outcome.stdout
+    given = cli("verify", prefix, "--builders", demo_builders, "--set", "unit=7")
+    assert given.status == 2, given
+    assert "recorded" not in given.stderr
 
 
 def test_commands_on_a_broken_record_pair_nothing_beside_it_and_have_status_3(

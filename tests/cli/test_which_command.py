@@ -39,7 +39,7 @@ def test_which_proposes_the_match_and_the_command_to_go_on_with(cli: Cli, demo_r
     lines = outcome.stdout.splitlines()
     assert lines[0].split() == ["BUILDER", "VERDICT", "BOUND", "MISSING", "UNEXPECTED", "OTHER", "SHAPE", "ARGUMENTS"]
     assert lines[1].split() == ["custom-model", "match", "4", "of", "4", "0", "0", "0", "-"]
-    assert lines[-2] == "The only one of 3 builders whose every variable is bound: 4 of 4."
+    assert lines[-2] == "The only one of 3 builders that matches: 4 of 4 variables bound."
     command = shlex.split(lines[-1].removeprefix("Go on with: tb-ckptmeta "))
     assert command[0] == "verify"
     assert cli(*command).status == 0

@@ -96,6 +96,25 @@ def test_inspector_of_a_truncated_shard_calls_it_corrupt(runs: Path) -> None:
     assert inspector.apply(checkpoint).state == "corrupt"
 
 
+def test_inspector_of_what_is_written_while_it_is_read_calls_it_no_corrupt_one(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspector, checkpoint = Inspector(), scan(runs)["mlp"]
+    index = Path(f"{checkpoint.prefix}.index")
+    whole, actual = index.read_bytes(), bundle.read_contents
+
+    def read_half(prefix: str, *more: Any) -> Contents:
+        index.write_bytes(whole[:30])
+        return actual(prefix, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bundle, "read_contents", read_half)
+        assert code_of(inspector, checkpoint) is Code.CHECKPOINT_INCOMPLETE
+    assert code_of(inspector, checkpoint) is Code.CHECKPOINT_CORRUPT
+    index.write_bytes(whole)
+    assert inspector.read(checkpoint).format == "object"
+
+
 def test_inspector_of_a_shard_that_has_gone_says_so(runs: Path) -> None:
     inspector, checkpoint = Inspector(), scan(runs)["mlp"]
     os.unlink(checkpoint.prefix + ".data-00000-of-00001")

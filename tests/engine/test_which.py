@@ -138,7 +138,7 @@ def test_which_proposes_the_one_match_by_arguments_that_were_solved_for(rankings
     assert all(set(c) == keys for c in document["candidates"])
     assert (document["proposed"]["builder"], document["proposed"]["arguments"]) == ("words", {"vocabulary": 5000})
     assert ranking.reason.startswith(
-        "The only one of 10 builders whose every variable is bound: 3 of 3, with vocabulary"
+        "The only one of 10 builders that matches: 3 of 3 variables bound, with vocabulary"
     )
     first, *others = document["candidates"]
     assert (first["builder"], first["status"], first["bound"]) == ("words", "match", 3)

@@ -183,7 +183,7 @@ def test_which_ranks_every_builder_and_proposes_the_match(demo_board: TensorBoar
     assert all(set(c) == CANDIDATE_KEYS for c in ranking["candidates"])
     assert len(ranking["candidates"]) == 3
     assert ranking["proposed"] == {"builder": "custom-model", "arguments": {}, "reason": ranking["reason"]}
-    assert ranking["reason"] == "The only one of 3 builders whose every variable is bound: 4 of 4."
+    assert ranking["reason"] == "The only one of 3 builders that matches: 4 of 4 variables bound."
 
 
 def test_solve_finds_an_argument_or_says_why_not(demo_board: TensorBoard) -> None:
