@@ -419,6 +419,7 @@ def test_export_that_is_partial_is_refused_and_writes_nothing(others: Others) ->
     assert (outcome.status, outcome.stdout) == (1, "")
     assert "do not match" in outcome.stderr
     assert "--allow-partial" in outcome.stderr
+    assert "the rest with the builder's own initial values" in outcome.stderr
     assert "missing in the checkpoint: mlp/extra/kernel [10, 3] float32" in outcome.stderr
     assert not (others.folder / "refused.meta").exists()
 

@@ -19,7 +19,6 @@ from tb_ckptmeta.core.side import BUILDER, CHECKPOINT
 from tb_ckptmeta.engine.checkpoint_file import find_file_size, is_folder
 from tb_ckptmeta.engine.diff import BuilderCall, Metagraph, Subject
 from tb_ckptmeta.engine.metagraph import SUFFIXES
-from tb_ckptmeta.engine.remote import is_remote
 from tb_ckptmeta.engine.scan import find_by_prefix
 from tb_ckptmeta.engine.workspace import Workspace
 
@@ -69,7 +68,7 @@ def get_subject(workspace: Workspace, text: str) -> Subject:
         hint = f"It is a file, but no checkpoint's, and its name does not end in {' or '.join(SUFFIXES)}."
     else:
         hint = f"There is no {text}.index, nor a file of that name."
-        if not is_remote(text):
+        if "/" not in text:
             hint += f" A builder is given as builder:{text}."
     raise CkptMetaError(Code.BAD_REQUEST, f"{text} is neither a checkpoint nor a .meta. {hint}")
 

@@ -21,6 +21,8 @@ def scan_logdir(options: argparse.Namespace) -> int:
 
     Status 1 where a pairing is contested or broken, 3 where there is nothing, or something could not be looked at.
     """
+    if not options.logdir:
+        raise CkptMetaError(Code.BAD_REQUEST, "The logdir is an empty name. Is the variable set that it is from?")
     if not is_folder(options.logdir):
         raise CkptMetaError(Code.NOT_FOUND, f"There is no folder {options.logdir}.")
     workspace = make_workspace(options, [options.logdir])

@@ -250,10 +250,8 @@ def _refuse(verdict: Verdict, checkpoint: Checkpoint, source: Source, allow_part
             f"{' '.join(proposed)})."
         )
     elif verdict.status != MISMATCH and not allow_partial:
-        hint = (
-            " To export it all the same, the rest with the builder's own initial values, allow a partial export "
-            "(on the command line --allow-partial)."
-        )
+        rest = ", the rest with the builder's own initial values" if verdict.missing else ""
+        hint = f" To export it all the same{rest}, allow a partial export (on the command line --allow-partial)."
     lines = [
         *(f"missing in the checkpoint: {r['name']} {r['shape']} {r['dtype']}" for r in verdict.missing),
         *(f"unexpected in the checkpoint: {r['place']} {r['shape']} {r['dtype']}" for r in verdict.unexpected),

@@ -73,6 +73,7 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             "/diff": guarded(self._serve_diff, "POST"),
             "/export": guarded(self._serve_export, "POST"),
             "/jobs/*": guarded(self._serve_job, "GET", "DELETE"),
+            "/*": guarded(self._serve_nothing, "GET", "POST", "DELETE"),
         }
 
     def _serve_bundle(self, request: Request) -> Response:
@@ -188,6 +189,9 @@ class CkptMetaPlugin(base_plugin.TBPlugin):  # type: ignore[misc]
             raise CkptMetaError(Code.NOT_FOUND, "There is nothing here.")
         job = self._jobs.cancel(id) if request.method == "DELETE" else self._jobs.get(id)
         return respond_json(job.as_json())
+
+    def _serve_nothing(self, request: Request) -> Response:
+        raise CkptMetaError(Code.NOT_FOUND, f"There is no route {request.path}. docs/http_api.md lists them.")
 
     def _choose(self, body: Mapping[str, Any]) -> Choice:
         checkpoint = self._workspace.get_checkpoint(body["checkpoint"])

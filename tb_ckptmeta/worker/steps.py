@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from pathlib import Path
 
+from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import STEPS
 
 
@@ -17,4 +19,10 @@ class Steps:
 
     def begin(self, name: str) -> None:
         """Say that `name` begins, and so that the step before it has ended."""
-        self._file.write(json.dumps({"name": name, "at": time.time()}) + "\n")
+        try:
+            self._file.write(json.dumps({"name": name, "at": time.time()}) + "\n")
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            message = "User code has closed files that are not its own (os.close, os.closerange): this worker's, too."
+            raise CkptMetaError(Code.BUILDER_FAILED, message) from error

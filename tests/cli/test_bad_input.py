@@ -20,7 +20,7 @@ from tb_ckptmeta.engine.workspace import Workspace
 
 _OURS = f"tb_ckptmeta{os.sep}worker"
 _MISDEEDS = (
-    ("raises", "exits", "crashes", "prints-megabytes"),
+    ("raises", "exits", "crashes", "closes-files", "prints-megabytes"),
     ("exits-hard", "eats-memory", "leaves-behind"),
 )
 
@@ -87,6 +87,11 @@ def copy_checkpoint(demo_runs: Path, run: Path) -> Path:
         ("exits", Code.BUILDER_EXITED, "Builder 'exits' called sys.exit('enough'); a builder returns a model"),
         ("exits-hard", Code.BUILDER_EXITED, "Builder 'exits-hard' ended its process with exit status 7 while building"),
         ("crashes", Code.BUILDER_CRASHED, "Builder 'crashes' crashed its process with SIGSEGV while building."),
+        (
+            "closes-files",
+            Code.BUILDER_FAILED,
+            "Builder 'closes-files': User code has closed files that are",
+        ),
         (
             "eats-memory",
             Code.BUILDER_OUT_OF_MEMORY,
@@ -292,7 +297,9 @@ def test_commands_that_are_offered_can_be_pasted(quick: Cli, tmp_path: Path) -> 
         assert f"`tb-ckptmeta scan '{folder}'` lists" in quick(*command).stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["verify"], ["scan", ".", "--frob"], ["export", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["frobnicate"], ["verify"], ["scan", ".", "--frob"], ["export", "x"], ["scan", ""]]
+)
 def test_command_line_that_is_none_has_status_2(quick: Cli, arguments: list[str]) -> None:
     outcome = quick(*arguments)
     assert outcome.status == 2

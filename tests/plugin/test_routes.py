@@ -455,6 +455,13 @@ def test_every_field_is_documented(http_api: str) -> None:
         assert [key for key in sorted(keys) if f'"{key}"' not in http_api] == []
 
 
+def test_route_that_there_is_not_is_answered_as_any_other_error(demo_board: TensorBoard) -> None:
+    for method in ("GET", "POST", "DELETE"):
+        answer = demo_board.ask(method, "data/plugin/ckptmeta/nope", headers={"Content-Type": "application/json"})
+        assert (answer.status, answer.error["code"]) == (404, "not_found")
+        assert "/data/plugin/ckptmeta/nope" in answer.error["message"]
+
+
 def test_every_route_is_documented(http_api: str, demo_board: TensorBoard) -> None:
     routes = set(re.findall(r"^### (.*)$", http_api, re.MULTILINE))
     assert routes == {

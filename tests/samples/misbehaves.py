@@ -36,6 +36,12 @@ def crashes():
     ctypes.string_at(0)
 
 
+@builder("closes-files", checkpoints="closes-files/*")
+def closes_files():
+    os.closerange(3, 1000)
+    return make_mlp()
+
+
 @builder("eats-memory", checkpoints="eats-memory/*")
 def eats_memory():
     eaten = []
