@@ -12,20 +12,24 @@ from types import TracebackType
 
 from tb_ckptmeta.core.dependencies import Dependencies
 from tb_ckptmeta.core.job import Spec
+from tb_ckptmeta.engine.current import Digests
 
 _LOOK_SECONDS = 0.05
-_LOOKS_PER_MARK = 20
+_LOOKS_PER_DIGEST = 20
 _MOST_BESIDE = 500
+_MOST_TRIED = 100
 
 
 class Edits:
-    """Some source files as they are now, and whether one is another later: by times, size and place alone."""
+    """Some source files as they are now, and whether one is another later."""
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        self._before = {path: _mark(path) for path in paths}
+    def __init__(self, digests: Digests, paths: Iterable[str]) -> None:
+        self._digests = digests
+        # Of their content: code that is generated at every import is written anew, and is the same.
+        self._before = {path: digests.get(path) for path in paths}
 
     def are_made(self) -> bool:
-        return any(_mark(path) != mark for path, mark in self._before.items())
+        return any(self._digests.get(path) != digest for path, digest in self._before.items())
 
 
 class Attempt:
@@ -53,17 +57,17 @@ class Attempt:
         while not self._closed.wait(_LOOK_SECONDS):
             looks += 1
             is_cancelled = self._cancelled is not None and self._cancelled.is_set()
-            self.is_edited = not is_cancelled and looks % _LOOKS_PER_MARK == 0 and self._edits.are_made()
+            self.is_edited = not is_cancelled and looks % _LOOKS_PER_DIGEST == 0 and self._edits.are_made()
             if is_cancelled or self.is_edited:
                 self.ended.set()
                 return
 
 
 def list_sources(spec: Spec, read: Dependencies | None) -> list[str]:
-    """Return the source files that a SPEC's builders are made of: those `read` the last time, else all beside it."""
+    """Return the source files that a SPEC's builders are made of: those `read` the last time, else some beside it."""
     if read is not None:
         return [path for path in read.files if path.endswith(".py")]
-    return list_beside(spec)[1:]
+    return list_beside(spec)[1 : _MOST_TRIED + 1]
 
 
 def list_beside(spec: Spec) -> list[str]:
@@ -75,11 +79,3 @@ def list_beside(spec: Spec) -> list[str]:
     except OSError:
         names = []
     return [folder, *(os.path.join(folder, n) for n in names[:_MOST_BESIDE])]
-
-
-def _mark(path: str) -> tuple[int, ...] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

@@ -147,7 +147,7 @@ class Rebuilder:
     ) -> Artifacts:
         """Run a worker, and once more when its source was edited meanwhile: what that would make nobody wants."""
         for _ in range(_MOST_EDITS):
-            edits = Edits(list_sources(source.spec, self._find_read(key)))
+            edits = Edits(self._digests, list_sources(source.spec, self._find_read(key)))
             with temporary_folder() as folder, Attempt(edits, cancelled) as attempt:
                 try:
                     return self._run_in(folder, source, on_steps, attempt.ended)

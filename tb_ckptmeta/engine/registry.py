@@ -155,7 +155,7 @@ class Registry:
                         self._ends_at_exit = True
                     last = self._listings.get(spec)
                     sources = list_sources(spec, None if last is None else last.dependencies)
-                    reading = _Reading(Edits(sources))
+                    reading = _Reading(Edits(self._digests, sources))
                     threading.Thread(target=self._read, args=(spec, reading), daemon=True).start()
                     self._readings[spec] = reading
             readings = list(self._readings.values())

@@ -16,7 +16,7 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import Limits, Source
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.engine.current import Digests
-from tb_ckptmeta.engine.edits import list_sources
+from tb_ckptmeta.engine.edits import Edits, list_sources
 from tb_ckptmeta.engine.rebuild import _MOST_KEPT, Artifacts, Rebuilder
 from tb_ckptmeta.engine.specs import parse_spec
 
@@ -112,6 +112,17 @@ def test_rebuild_of_code_that_hangs_begins_anew_when_it_is_edited(tmp_path: Path
         (tmp_path / edited).write_text(text.replace("HANGS = True", "HANGS = 0").replace("while HANGS", "while 0"))
         assert [v.shape for v in asked.result(120.0).rebuilt.variables] == [(4, 2), (2,)]
     assert begun.read_text() == "xx"
+
+
+def test_source_that_is_written_anew_and_is_the_same_is_no_edit(tmp_path: Path) -> None:
+    path = tmp_path / "generated.py"
+    path.write_text("UNITS = 3")
+    edits = Edits(Digests(), [str(path)])
+    path.unlink()
+    path.write_text("UNITS = 3")
+    assert not edits.are_made()
+    path.write_text("UNITS = 4")
+    assert edits.are_made()
 
 
 def test_rebuild_that_is_cancelled_ends_and_does_not_begin_anew(tmp_path: Path) -> None:
