@@ -90,7 +90,7 @@ def build_eagerly(registration: Registration, arguments: Mapping[str, Any]) -> B
     called: Any = given.call if given.call is not None else root
     flavour = keras_private.find_flavour(called)
     if not is_trackable(root) or hasattr(root, "python_function"):
-        raise _refuse_return(who, returned)
+        raise _refuse_return(who, root)
     if not callable(called):
         raise CkptMetaError(
             Code.BUILDER_RETURNED,
