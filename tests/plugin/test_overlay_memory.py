@@ -90,4 +90,4 @@ def test_graph_that_was_forgotten_is_shown_to_the_page_that_was_opened_for_it(
 def test_graph_that_was_forgotten_and_is_listed_no_more_says_so(client: Client) -> None:
     (node,) = ask(client, OLDER).node
     assert (node.name, node.attr["00_code"].s) == ("ERROR", b"not_found")
-    assert "mlp \\u2022 ckpt-10 \\u2022 objects is not listed any more." in node.op
+    assert "mlp • ckpt-10 • objects is not listed any more." in node.op
