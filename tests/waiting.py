@@ -12,7 +12,8 @@ T = TypeVar("T")
 def wait_until(condition: Callable[[], T], what: str, seconds: float = 60.0) -> T:
     """Return the first true value of `condition`; fail when a try that began after `seconds` gives none.
 
-    However long one try takes, as on a machine that stood still, there is another after it."""
+    However long one try takes, as on a machine that stood still, there is another after it.
+    """
     deadline = time.monotonic() + seconds
     is_last = False
     while not (value := condition()):

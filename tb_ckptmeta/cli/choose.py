@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tb_ckptmeta.cli.setup import find_explicit
+from tb_ckptmeta.cli.setup import find_explicit, repeat_builders
 from tb_ckptmeta.core.arguments import Scalar, coerce_texts
 from tb_ckptmeta.core.checkpoint import Checkpoint, Pairing
 from tb_ckptmeta.core.errors import CkptMetaError, Code
@@ -88,7 +88,7 @@ def settle(
         return Settled(workspace.choose(checkpoint, options.builder, arguments, renames=renames, pairing=pairing))
     parameters = builders.get(name).description.parameters
     unknown, texts = split_unknown(parameters, dict(options.set))
-    recorded = pairing.arguments if name == pairing.builder else {}
+    recorded = pairing.get_arguments(name)
     if not unknown:
         arguments = coerce_texts(name, parameters, texts, recorded)
         return Settled(workspace.choose(checkpoint, options.builder, arguments, renames=renames, pairing=pairing))
@@ -116,14 +116,14 @@ def pair_as_asked(checkpoint: Checkpoint, builders: Builders, options: argparse.
     parameters = builders.get(name).description.parameters
     unknown, texts = split_unknown(parameters, dict(options.set))
     if unknown:
-        specs = [word for spec in options.builders for word in ("--builders", spec)]
-        command = ["tb-ckptmeta", "verify", checkpoint.prefix, *specs, "--builder", name, "--set", f"{unknown[0]}=?"]
+        command = ["tb-ckptmeta", "verify", checkpoint.prefix, *repeat_builders(options), "--builder", name]
+        command += ["--set", f"{unknown[0]}=?"]
         raise CkptMetaError(
             Code.INVALID_ARGUMENTS,
             f"A batch does not solve for {' and '.join(unknown)}: give a value. `{shlex.join(command)}` finds it for "
             "one checkpoint.",
         )
-    recorded = pairing.arguments if name == pairing.builder else {}
+    recorded = pairing.get_arguments(name)
     arguments = coerce_texts(name, parameters, texts, recorded)
     return checkpoint.with_pairing(Pairing(name, arguments, "as asked for", (name,)))
 

@@ -40,3 +40,8 @@ def read_builders(workspace: Workspace) -> Builders:
 def find_explicit(builders: Builders) -> list[str]:
     """Return the names of the builders that `--builders` gave, not an installed package."""
     return [name for name, b in builders.by_name.items() if not b.spec.entry_point]
+
+
+def repeat_builders(options: argparse.Namespace) -> list[str]:
+    """Return the words that give a command the same builders."""
+    return [word for spec in options.builders for word in ("--builders", spec)]

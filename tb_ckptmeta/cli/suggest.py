@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tb_ckptmeta.cli.setup import repeat_builders
 from tb_ckptmeta.core.arguments import Parameter
 from tb_ckptmeta.core.solve import MOST_UNKNOWN, UNKNOWN
 from tb_ckptmeta.core.verdict import ERROR, MATCH, Verdict
@@ -36,7 +37,7 @@ def suggest(
     """
     if verdict.status in (MATCH, ERROR) or verdict.builder is None:
         return []
-    specs = [word for spec in options.builders for word in ("--builders", spec)]
+    specs = repeat_builders(options)
     applied = [f"{r['from']}={r['to']}" for r in verdict.renames if r["applied"]]
     proposed = [f"{r['from']}={r['to']}" for r in verdict.renames if not r["applied"]]
     given = {name: text for name, text in options.set if name not in verdict.arguments or text != UNKNOWN}

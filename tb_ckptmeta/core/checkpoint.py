@@ -29,6 +29,10 @@ class Pairing:
     reason: str = ""
     claims: tuple[str, ...] = ()
 
+    def get_arguments(self, builder: str) -> Mapping[str, Scalar]:
+        """Return the arguments that it has for a builder: none for another than its own."""
+        return self.arguments if builder == self.builder else {}
+
     def as_json(self) -> dict[str, Any]:
         return {
             "builder": self.builder,

@@ -108,7 +108,7 @@ def settle_arguments(
     Raises:
         CkptMetaError: INVALID_ARGUMENTS.
     """
-    given = pairing.arguments if builder.name == pairing.builder else {}
+    given = pairing.get_arguments(builder.name)
     try:
         return check_arguments(builder.name, builder.description.parameters, given if arguments is None else arguments)
     except CkptMetaError as error:

@@ -22,6 +22,7 @@ from tb_ckptmeta.core.verdict import MATCH, MISMATCH, Verdict
 from tb_ckptmeta.engine.background import call_in_background
 from tb_ckptmeta.engine.process import OnSteps, Step
 from tb_ckptmeta.engine.rebuild import Rebuilder, read_artifacts, write_contents
+from tb_ckptmeta.engine.stop import Stop
 from tb_ckptmeta.engine.unrestorable import add_restore_note, require_restorable
 from tb_ckptmeta.engine.verify import verify
 
@@ -94,7 +95,7 @@ def export(
     if check or format.name in READS_WEIGHTS:
         require_restorable(checkpoint, contents)
     progress = _Progress(on_steps)
-    stop = _Stop(cancelled)
+    stop = Stop(cancelled)
     rebuilding, referring = _make_folder(folder, "rebuild", contents), _make_folder(folder, "reference", contents)
     provenance = {
         "checkpoint": {"name": checkpoint.name, "format": contents.format, "fingerprint": contents.fingerprint}
@@ -277,25 +278,6 @@ def _make_folder(parent: Path, name: str, contents: Contents) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     write_contents(contents, folder)
     return folder
-
-
-class _Stop:
-    """An event that follows the caller's, and can be set without setting that."""
-
-    def __init__(self, cancelled: threading.Event | None) -> None:
-        self.event = threading.Event()
-        self._closed = threading.Event()
-        if cancelled is not None:
-            threading.Thread(target=self._follow, args=(cancelled,), daemon=True).start()
-
-    def _follow(self, cancelled: threading.Event) -> None:
-        while not self._closed.is_set():
-            if cancelled.wait(0.05):
-                self.event.set()
-                return
-
-    def close(self) -> None:
-        self._closed.set()
 
 
 @dataclass

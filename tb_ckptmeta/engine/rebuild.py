@@ -19,8 +19,9 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Limits, Rebuild, Source
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
-from tb_ckptmeta.engine.edits import Attempt, Edits, list_sources
+from tb_ckptmeta.engine.edits import Edits, list_sources
 from tb_ckptmeta.engine.process import OnSteps, Run, run_worker
+from tb_ckptmeta.engine.stop import Stop
 from tb_ckptmeta.engine.temporary import temporary_folder
 from tb_ckptmeta.engine.turns import Turns, acquire
 
@@ -145,23 +146,25 @@ class Rebuilder:
     def _rebuild(
         self, source: Source, key: str, on_steps: OnSteps | None, cancelled: threading.Event | None
     ) -> Artifacts:
-        """Run a worker, and once more when its source was edited meanwhile: what that would make nobody wants."""
+        """Run a worker, and again when its source was edited meanwhile: what that would make nobody wants."""
         for _ in range(_MOST_EDITS):
             edits = Edits(self._digests, list_sources(source.spec, self._find_read(key)))
-            with temporary_folder() as folder, Attempt(edits, cancelled) as attempt:
-                try:
-                    return self._run_in(folder, source, on_steps, attempt.ended)
-                except CkptMetaError as error:
-                    if error.code is not Code.CANCELLED or not attempt.is_edited:
-                        raise
-        with temporary_folder() as folder:  # it is edited all the time
-            return self._run_in(folder, source, on_steps, cancelled)
+            stop = Stop(cancelled, edits.are_made)
+            try:
+                return self._run_once(source, on_steps, stop.event)
+            except CkptMetaError as error:
+                if error.code is not Code.CANCELLED or not stop.has_reason:
+                    raise
+            finally:
+                stop.close()
+        return self._run_once(source, on_steps, cancelled)  # it is edited all the time
 
-    def _run_in(
-        self, folder: Path, source: Source, on_steps: OnSteps | None, cancelled: threading.Event | None
+    def _run_once(
+        self, source: Source, on_steps: OnSteps | None = None, cancelled: threading.Event | None = None
     ) -> Artifacts:
-        value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps, cancelled=cancelled)
-        return read_artifacts(folder, value)
+        with temporary_folder() as folder:
+            value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps, cancelled=cancelled)
+            return read_artifacts(folder, value)
 
     def _find_read(self, key: str) -> Dependencies | None:
         """Return what was read for a rebuild the last time, whatever has become of that since."""
@@ -204,9 +207,7 @@ class Rebuilder:
         Raises:
             CkptMetaError: as the worker says.
         """
-        with temporary_folder() as folder:
-            value = self.run(Rebuild(source, self._limits), folder)
-            return read_artifacts(folder, value).rebuilt
+        return self._run_once(source).rebuilt
 
     def run(
         self,

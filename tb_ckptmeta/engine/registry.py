@@ -158,13 +158,19 @@ class Registry:
                     reading = _Reading(Edits(self._digests, sources))
                     threading.Thread(target=self._read, args=(spec, reading), daemon=True).start()
                     self._readings[spec] = reading
-            readings = list(self._readings.values())
-        for reading in readings:
-            if patience is None:
-                reading.ended.wait()
-            else:
-                reading.ended.wait(max(0.0, reading.started + patience - time.monotonic()))
+            readings = dict(self._readings)
+        for spec, reading in readings.items():
+            self._await(spec, reading, patience)
         return self.last()
+
+    def _await(self, spec: Spec, reading: _Reading | None, patience: float | None) -> None:
+        """Wait for a reading, and for the one that has taken its place meanwhile."""
+        while reading is not None:
+            seconds = None if patience is None else max(0.0, reading.started + patience - time.monotonic())
+            if not reading.ended.wait(seconds) or not reading.cancelled.is_set():
+                return
+            with self._lock:
+                reading = self._readings.get(spec)
 
     def last(self) -> Builders:
         """Return the builders as last read, without waiting for anything."""

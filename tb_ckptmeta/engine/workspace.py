@@ -259,7 +259,7 @@ class Workspace:
         parameters = registered.description.parameters
         check_unknown(name, parameters, unknown)
         if arguments is None:
-            arguments = pairing.arguments if name == pairing.builder else {}
+            arguments = pairing.get_arguments(name)
         # Any integer will do, to see whether the others fit.
         check_arguments(name, parameters, {**arguments, **dict.fromkeys(unknown, 1)})
         contents = self._inspector.read(checkpoint)

@@ -17,7 +17,7 @@ from tb_ckptmeta.core.job import Limits, Source
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.engine.current import Digests
 from tb_ckptmeta.engine.edits import Edits, list_sources
-from tb_ckptmeta.engine.rebuild import _MOST_KEPT, Artifacts, Rebuilder
+from tb_ckptmeta.engine.rebuild import _MOST_EDITS, _MOST_KEPT, Artifacts, Rebuilder
 from tb_ckptmeta.engine.specs import parse_spec
 
 _LIMITS = Limits(300.0, 4 << 30)
@@ -123,6 +123,24 @@ def test_source_that_is_written_anew_and_is_the_same_is_no_edit(tmp_path: Path) 
     assert not edits.are_made()
     path.write_text("UNITS = 4")
     assert edits.are_made()
+
+
+def test_rebuild_of_source_that_is_edited_all_the_time_is_let_run_in_the_end(tmp_path: Path) -> None:
+    path, runs = tmp_path / "hangs.py", []
+    path.touch()
+
+    def run(*given: Any, cancelled: threading.Event | None = None, **more: Any) -> Any:
+        runs.append(cancelled)
+        path.write_text(f"# {len(runs)}")
+        if cancelled is not None and cancelled.wait(60.0):
+            raise CkptMetaError(Code.CANCELLED, "Cancelled.")
+        raise CkptMetaError(Code.BUILDER_FAILED, "It ran to its end.")
+
+    source = Source(parse_spec(str(path)), "hangs", {}, False, "3", None)
+    with pytest.raises(CkptMetaError, match="It ran to its end"):
+        Rebuilder(_LIMITS, run=run).rebuild(source)
+    assert len(runs) == _MOST_EDITS + 1
+    assert runs[-1] is None
 
 
 def test_rebuild_that_is_cancelled_ends_and_does_not_begin_anew(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,33 +93,38 @@ def test_registry_of_an_edited_module_reads_it_again_and_only_then(
     assert (names_of(registry.read()), registry.state) == (["second"], "ready")
 
 
-def test_registry_that_is_closed_ends_what_is_being_read_and_reads_it_again_when_asked(
-    open_registry: Open, write: Write, write_builder: Callable[..., Path], leaves_nothing: Any
-) -> None:
-    begun = leaves_nothing.temporary.parent / "begun"
-    path = write("my_builders.py", f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(3600)\n")
-    registry = open_registry(path)
-    registry.read(patience=0.0)
-    wait_until(begun.exists, "the module is being read")
-    registry.close()
-    assert list(leaves_nothing.temporary.iterdir()) == []
-    assert (registry.state, registry.last()) == ("loading", Builders(complete=False))
-    write_builder("my_builders.py", "first")
-    assert names_of(registry.read()) == ["first"]
-
-
-def test_registry_reads_a_module_that_hangs_anew_once_it_is_edited(
-    open_registry: Open, write: Write, write_builder: Callable[..., Path], leaves_nothing: Any
-) -> None:
+@pytest.fixture
+def hanging(open_registry: Open, write: Write, leaves_nothing: Any) -> Registry:
+    """A registry whose only module is being read, and hangs."""
     begun = leaves_nothing.temporary.parent / "begun"
     path = write("my_builders.py", f"open({str(begun)!r}, 'w').close()\nwhile True:\n    pass\n")
     registry = open_registry(path)
     registry.read(patience=0.0)
     wait_until(begun.exists, "the module is being read")
-    registry.read(patience=0.0)
-    assert registry.state == "loading"
+    return registry
+
+
+def test_registry_that_is_closed_ends_what_is_being_read_and_reads_it_again_when_asked(
+    hanging: Registry, write_builder: Callable[..., Path], leaves_nothing: Any
+) -> None:
+    hanging.close()
+    assert list(leaves_nothing.temporary.iterdir()) == []
+    assert (hanging.state, hanging.last()) == ("loading", Builders(complete=False))
     write_builder("my_builders.py", "first")
-    assert (names_of(registry.read()), registry.state) == (["first"], "ready")
+    assert names_of(hanging.read()) == ["first"]
+
+
+def test_registry_reads_a_module_that_hangs_anew_once_it_is_edited(
+    hanging: Registry, write_builder: Callable[..., Path], leaves_nothing: Any
+) -> None:
+    hanging.read(patience=0.0)
+    assert hanging.state == "loading"
+    with ThreadPoolExecutor(1) as pool:
+        before = pool.submit(hanging.read)  # waits for what will be ended
+        wait_until(before.running, "somebody waits")
+        write_builder("my_builders.py", "first")
+        assert (names_of(hanging.read()), hanging.state) == (["first"], "ready")
+        assert names_of(before.result(60.0)) == ["first"]
     assert leaves_nothing.wait_until_alone() == {}
 
 

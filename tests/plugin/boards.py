@@ -1,12 +1,16 @@
-"""What the fixtures of this folder hand out."""
+"""What the fixtures of this folder hand out, and how it is asked."""
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from servers import TensorBoard
+from tensorboard.compat.proto import graph_pb2, node_def_pb2
 
 CopyCheckpoint = Callable[[Path, Path], None]
 
@@ -30,3 +34,23 @@ class Marked:
         file = self.builders.with_name("marks.txt")
         rows = file.read_text().splitlines() if file.exists() else []
         return [(name, int(pid)) for name, pid in (row.split(" ") for row in rows)]
+
+
+def list_runs(board: TensorBoard, **headers: str) -> dict[str, Any]:
+    """The runs as the dashboard asks for them."""
+    found: dict[str, Any] = board.graphs("info", headers).document
+    return found
+
+
+def list_scopes(graph: graph_pb2.GraphDef) -> set[str]:
+    names = [node.name for node in graph.node]
+    return {name[:i] for name in names for i, letter in enumerate(name) if letter == "/"}
+
+
+def get_node(graph: graph_pb2.GraphDef, name: str) -> node_def_pb2.NodeDef:
+    (node,) = [n for n in graph.node if n.name == name]
+    return node
+
+
+def make_key(*parts: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")

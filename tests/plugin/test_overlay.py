@@ -8,13 +8,12 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from boards import CopyCheckpoint, Marked
+from boards import CopyCheckpoint, Marked, get_node, list_runs, list_scopes, make_key
 from servers import TensorBoard, serve
-from tensorboard.compat.proto import graph_pb2, node_def_pb2, types_pb2
+from tensorboard.compat.proto import types_pb2
 from waiting import wait_until
 
 CUSTOM = "• custom • ckpt-30 • custom-model"
@@ -34,26 +33,6 @@ STOCK_QUERIES: dict[str, tuple[str, dict[str, str]]] = {
     "profile without a tag": ("run_metadata", {"run": "train"}),
     "profile without a run": ("run_metadata", {"tag": "stock_step"}),
 }
-
-
-def list_runs(board: TensorBoard, **headers: str) -> dict[str, Any]:
-    """The runs as the dashboard asks for them."""
-    found: dict[str, Any] = board.graphs("info", headers).document
-    return found
-
-
-def list_scopes(graph: graph_pb2.GraphDef) -> set[str]:
-    names = [node.name for node in graph.node]
-    return {name[:i] for name in names for i, letter in enumerate(name) if letter == "/"}
-
-
-def get_node(graph: graph_pb2.GraphDef, name: str) -> node_def_pb2.NodeDef:
-    (node,) = [n for n in graph.node if n.name == name]
-    return node
-
-
-def make_key(*parts: object) -> str:
-    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode().rstrip("=")
 
 
 # --- The list of graphs
