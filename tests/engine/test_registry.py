@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -119,13 +121,35 @@ def test_registry_reads_a_module_that_hangs_anew_once_it_is_edited(
 ) -> None:
     hanging.read(patience=0.0)
     assert hanging.state == "loading"
-    with ThreadPoolExecutor(1) as pool:
-        before = pool.submit(hanging.read)  # waits for what will be ended
-        wait_until(before.running, "somebody waits")
-        write_builder("my_builders.py", "first")
-        assert (names_of(hanging.read()), hanging.state) == (["first"], "ready")
-        assert names_of(before.result(60.0)) == ["first"]
+    write_builder("my_builders.py", "first")
+    assert (names_of(hanging.read()), hanging.state) == (["first"], "ready")
     assert leaves_nothing.wait_until_alone() == {}
+
+
+def test_who_waits_for_a_reading_gets_what_comes_of_the_one_that_took_its_place(write: Write) -> None:
+    path, ended, go = write("my_builders.py", "# before"), threading.Event(), threading.Event()
+    begun: list[Any] = []
+
+    def run(job: Any, folder: Path, subject: str, *, cancelled: threading.Event) -> Any:
+        begun.append(cancelled)
+        if len(begun) == 1:
+            assert cancelled.wait(60.0)
+            ended.set()
+            raise CkptMetaError(Code.CANCELLED, "Cancelled.")
+        assert go.wait(60.0)
+        raise CkptMetaError(Code.MODULE_FAILED, "That is what came of it.")
+
+    registry = Registry(parse_specs([str(path)]), Limits(60.0, 1 << 30), run)
+    with ThreadPoolExecutor(2) as pool:
+        before = pool.submit(registry.read)
+        wait_until(lambda: len(begun) == 1, "the module is being read")
+        write("my_builders.py", "# after, and of another size")
+        after = pool.submit(registry.read)
+        wait_until(lambda: ended.is_set() and len(begun) == 2, "another reading has taken its place")
+        time.sleep(0.2)  # whoever does not wait on has its answer by now
+        go.set()
+        assert [str(p) for p in before.result(60.0).problems] == ["That is what came of it."]
+        assert [str(p) for p in after.result(60.0).problems] == ["That is what came of it."]
 
 
 def test_registry_after_a_syntax_error_keeps_the_last_good_list_and_shows_the_error(
