@@ -75,6 +75,26 @@ def show_card(page: Page, name: str) -> Locator:
     return card
 
 
+def close_card(page: Page) -> None:
+    """Select nothing.
+
+    Who leaves a node selected and looks at another graph may find it dead: the dashboard forgets to unselect where a
+    pan or a zoom has just begun, and then fails at each selection ("reading 'node'"), as it has no such node any more.
+    """
+    background = page.locator("tf-graph-scene svg#svg")
+    card = page.locator("tf-graph-info tf-node-info")
+
+    def unselect() -> bool:
+        background.dispatch_event("click")
+        try:
+            expect(card).to_be_hidden(timeout=5_000)
+        except AssertionError:  # a click is lost while the dashboard pans
+            return False
+        return True
+
+    wait_until(unselect, "no card is shown")
+
+
 def find_shown_run(page: Page) -> Locator:
     """The run that the Graphs dashboard's controls say is shown."""
     return page.locator("tf-graph-controls .runs-row paper-item[aria-selected=true]")
@@ -254,6 +274,7 @@ def test_open_in_graphs_lands_on_exactly_that_graph(page: Page, request: pytest.
     card = show_card(page, "mlp/hidden/kernel")
     expect(card).to_contain_text("checkpoint_key")
     expect(card).to_contain_text("optimizer/_trainable_variables/0")
+    close_card(page)
     # The conceptual graph: the layers alone.
     page.get_by_role("radio", name="Conceptual graph").click()
     expect(find_node(page, "image")).to_have_count(0)
