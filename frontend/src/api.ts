@@ -86,14 +86,22 @@ export interface VariableRow {
   closest_place: string | null;
 }
 
-export interface KeyRow {
+export interface StoredRow {
   key: string;
-  /** Where it is in the checkpoint, through the model; bookkeeping has none. */
-  place?: string;
   shape: Shape;
   dtype: string;
-  /** The variable that it most likely is; bookkeeping has none. */
-  closest?: string | null;
+}
+
+export interface KeyRow extends StoredRow {
+  /** Where it is in the checkpoint, through the model. */
+  place: string;
+  /** The variable that it most likely is; null where nothing is like it. */
+  closest: string | null;
+}
+
+export interface BookkeepingRow extends StoredRow {
+  /** The object that was saved beside the model and holds it; null for the training's own. */
+  beside: string | null;
 }
 
 export interface MismatchRow<T> {
@@ -169,7 +177,7 @@ export interface Verdict {
   unexpected: KeyRow[];
   shape_mismatches: MismatchRow<Shape>[];
   dtype_mismatches: MismatchRow<string>[];
-  bookkeeping: KeyRow[];
+  bookkeeping: BookkeepingRow[];
   renames: RenameRow[];
   ambiguous_renames: AmbiguousRename[];
   /** What the status would be under the proposed renames; null where there is nothing to propose. */
@@ -266,8 +274,8 @@ export interface MovedRow extends DiffRow {
 
 /** How b differs from a. What only the diffs of builders tell is left out. */
 export interface Diff extends Sides<{ name: string; variables: number }> {
-  added: (DiffRow & KeyRow)[];
-  removed: (DiffRow & KeyRow)[];
+  added: (DiffRow & StoredRow)[];
+  removed: (DiffRow & StoredRow)[];
   reshaped: (DiffRow & Sides<Shape>)[];
   retyped: (DiffRow & Sides<string>)[];
   /** null where the values were not compared. */

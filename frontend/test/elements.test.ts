@@ -41,10 +41,13 @@ const VERDICT: Verdict = {
     closest: HOSTILE,
     closest_place: HOSTILE,
   })),
-  unexpected: [{ key: HOSTILE, place: HOSTILE, shape: [], dtype: "int64" }],
+  unexpected: [{ key: HOSTILE, place: HOSTILE, shape: [], dtype: "int64", closest: HOSTILE }],
   shape_mismatches: [{ name: "kernel", key: HOSTILE, place: HOSTILE, model: [2, 3], checkpoint: [2, 4] }],
   dtype_mismatches: [],
-  bookkeeping: [{ key: "save_counter", shape: [], dtype: "int64" }],
+  bookkeeping: [
+    { key: "save_counter", shape: [], dtype: "int64", beside: null },
+    { key: `average/kernel${HOSTILE}`, shape: [3], dtype: "float32", beside: HOSTILE },
+  ],
   renames: [{ from: HOSTILE, to: HOSTILE, count: 2, of: 2, applied: false }],
   ambiguous_renames: [{ from: HOSTILE, to: [HOSTILE], count: 1 }],
   renamed_status: "match",
@@ -198,6 +201,19 @@ test("list filters while one types and tells which row was chosen", async () => 
   row!.click();
   assert.deepEqual(chosen, ["ckpt-2"]);
   assert.equal(byTestId(list, "count")[0]?.textContent, "1 of 2");
+});
+
+test("what was saved beside the model is told from what is the training's own", async () => {
+  const view = await mount("ckptmeta-verdict", { answer: answered });
+  for (const [id, title, cells] of [
+    ["beside", "Saved beside the model (1)", [`average/kernel${HOSTILE}`, HOSTILE, "[3]", "float32"]],
+    ["bookkeeping", "Bookkeeping (1)", ["save_counter", "scalar", "int64"]],
+  ] as const) {
+    const [section] = byTestId(view, `verdict-${id}`);
+    assert.equal(section!.querySelector("summary")!.textContent, title);
+    const shown = [...section!.querySelector("ckptmeta-table")!.shadowRoot!.querySelectorAll("td")];
+    assert.deepEqual(shown.map((cell) => cell.textContent!.trim()), cells);
+  }
 });
 
 const LEAF = { bookkeeping: false, key: HOSTILE, shape: [2, 3], dtype: "float32", variables: 1, parameters: 6, bytes: 24 };

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from tb_ckptmeta.core.verdict import Row, Verdict
 from tb_ckptmeta.engine.process import Step
 
 _MOST_ROWS = 20
+_MOST_OBJECTS = 5
 
 
 def clean(text: str) -> str:
@@ -88,12 +90,20 @@ def print_verdict(verdict: Verdict, title: str, source: str | None = None, told:
         _print_rest(open_rows)
     if explained:
         print(f"    ({', '.join(explained)}: explained by these renames; --json lists them)")
-    if verdict.bookkeeping:
-        print(f"    ({len(verdict.bookkeeping)} of the training's own: optimizer, counters)")
+    beside = Counter(row["beside"] for row in verdict.bookkeeping)
+    if own := beside.pop(None, 0):
+        print(f"    ({own} of the training's own: optimizer, counters)")
+    if beside:
+        print(clean(f"    ({beside.total()} saved beside the model, and not in this graph: {_count(beside)})"))
     for note in verdict.notes:
         print(clean(f"    note        {note}"))
     if verdict.error is not None and verdict.error.details and verdict.error.details not in told:
         print(textwrap.indent(clean_lines(verdict.error.details), "    "))
+
+
+def _count(objects: Counter[str]) -> str:
+    parts = [f"{name} {count}" for name, count in objects.most_common(_MOST_OBJECTS)]
+    return ", ".join([*parts, *["…"] * (len(objects) > _MOST_OBJECTS)])
 
 
 def show_key(key: str) -> str:

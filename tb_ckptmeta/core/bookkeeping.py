@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from tb_ckptmeta.core.contents import ObjectGraph, StoredTensor
+from tb_ckptmeta.core.contents import CONFIGURATION, ObjectGraph, StoredTensor
 
 # Edges of a `TrackableObjectGraph` under which Keras keeps state of the training, not of the model: Keras
 # 3's compiled model (keras/src/trainers/trainer.py) and tf_keras' (`keras_api`, `compiled_*`).
@@ -120,6 +120,35 @@ def find_bookkeeping_nodes(
             seen.add(child)
             queue.append(child)
     return set(saved.reachable(start)) - seen
+
+
+def find_beside(
+    saved: ObjectGraph, tensors: Mapping[str, StoredTensor], attachment: Sequence[str], known: Collection[int]
+) -> dict[str, str]:
+    """Return key -> object that holds it, of what a checkpoint has beside the model and is not the training's own.
+
+    Such are the other half of a GAN, an average of the weights. `attachment` are the edges to the model, `known` the
+    nodes that it has itself.
+    """
+    chain = [0]
+    for name in attachment:
+        chain.append(saved.nodes[chain[-1]].children[name])
+    # Not what hangs on the model as well.
+    seen = {*saved.reachable(chain[-1]), *chain, *find_bookkeeping_nodes(saved, tensors, 0, known)}
+    seen |= {slot for node in saved.nodes for _, _, slot in node.slots}
+    beside: dict[str, str] = {}
+    queue = [
+        (child, "/".join((*attachment[:depth], name)))
+        for depth, above in enumerate(chain[:-1])
+        for name, child in saved.nodes[above].children.items()
+    ]
+    for node, owner in queue:
+        if node in seen:
+            continue
+        seen.add(node)
+        beside.update((key, owner) for attribute, key in saved.nodes[node].keys.items() if attribute != CONFIGURATION)
+        queue += [(child, owner) for child in saved.nodes[node].children.values()]
+    return beside
 
 
 def find_likely_model(saved: ObjectGraph, tensors: Mapping[str, StoredTensor]) -> str | None:

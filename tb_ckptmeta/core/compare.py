@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
-from tb_ckptmeta.core.contents import Contents, ObjectGraph
+from tb_ckptmeta.core.contents import CONFIGURATION, Contents, ObjectGraph
 from tb_ckptmeta.core.legacy import KERAS_3, LEGACY, find_keras, pair_across_keras, pair_weighted_first
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.core.renames import Rename, Renaming
@@ -27,8 +27,6 @@ from tb_ckptmeta.core.walk import (
     same_shape,
     score_binding,
 )
-
-CONFIGURATION = "OBJECT_CONFIG_JSON"
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,6 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, r
     walk, notes = attached.walk, [*_describe_twins(attached), *([beyond] if beyond else [])]
     if not walk.binding and rebuilt.listed and saved.nodes[0].children.keys() >= _EXPORT_EDGES:
         return _compare_listed(rebuilt, contents, saved)
-    # Written by TensorFlow 2.0 to 2.4 beside each Keras layer: a text about it, and no state.
     configurations = {n.keys[CONFIGURATION] for n in saved.nodes if CONFIGURATION in n.keys}
     tables = [k for n in walk.nodes for a, k in saved.nodes[n].keys.items() if a not in (VALUE, CONFIGURATION)]
     if tables:
@@ -132,7 +129,9 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, r
     left = [k for k in contents.tensors if k not in bound_keys]
     unexpected = [k for k in left if k in model_keys]
     found = _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
-    found = replace(found, mapped=bool(renames or beyond), nodes=walk.nodes)
+    beside = bookkeeping.find_beside(saved, contents.tensors, walk.path, walk.nodes)
+    kept = [{**row, "beside": beside.get(row["key"])} for row in found.bookkeeping]
+    found = replace(found, bookkeeping=kept, mapped=bool(renames or beyond), nodes=walk.nodes)
     # Which half of a pair, a GAN's or a target network's, is meant is not ours to guess.
     return replace(found, status=PARTIAL) if attached.ambiguous and found.status == MATCH else found
 
@@ -285,7 +284,7 @@ def _conclude(
         [_key_row(contents, k) for k in unexpected],
         shapes,
         dtypes,
-        [_key_row(contents, k) for k in kept],
+        [{**_key_row(contents, k), "beside": None} for k in kept],
         notes,
         binding,
         attachment,

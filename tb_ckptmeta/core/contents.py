@@ -14,6 +14,9 @@ from tb_ckptmeta.core.checkpoint import KERAS_FORMATS
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key under which `tf.train.Checkpoint` stores its serialized `TrackableObjectGraph`."""
 
+CONFIGURATION = "OBJECT_CONFIG_JSON"
+"""The attribute that TensorFlow 2.0 to 2.4 wrote beside each Keras layer: a text about it, and no state."""
+
 # The names of tensorflow/core/framework/types.proto, as `tf.DType.name` spells them.
 DTYPE_NAMES: Mapping[int, str] = {
     1: "float32",

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
-from tb_ckptmeta.core.compare import CONFIGURATION
-from tb_ckptmeta.core.contents import Contents, ObjectGraph
+from tb_ckptmeta.core.contents import CONFIGURATION, Contents, ObjectGraph
 from tb_ckptmeta.core.walk import VALUE
 
 MOST_NODES = 20_000

@@ -1,4 +1,4 @@
-"""A model of blocks, `depth` of them, and its builders. Run as a script, it writes checkpoints of it."""
+"""A model of blocks, `depth` of them, and its builders. Run as a script, it saves it, beside a judge."""
 
 from __future__ import annotations
 
@@ -43,4 +43,5 @@ if __name__ == "__main__":
         model = make(int(depth))
         optimizer = tf.keras.optimizers.Adam()
         optimizer.build(model.trainable_variables)
-        tf.train.Checkpoint(model=model, optimizer=optimizer).write(prefix)
+        judge = tf.keras.Sequential([tf.keras.Input((3,)), tf.keras.layers.Dense(1)])
+        tf.train.Checkpoint(model=model, optimizer=optimizer, judge=judge).write(prefix)

@@ -1,4 +1,4 @@
-"""Checkpoints of Keras 3 that were saved with their optimizer, as `model.fit` and a CheckpointManager leave them."""
+"""Checkpoints of Keras 3 that were saved with their optimizer and another model, as a CheckpointManager leaves them."""
 
 from __future__ import annotations
 

@@ -25,6 +25,16 @@ def test_verify_shows_where_a_key_is_in_the_model_and_the_optimizers_key_in_brac
     assert "'s optimizer/" not in outcome.stdout
 
 
+def test_verify_tells_the_trainings_own_from_what_was_saved_beside_the_model(cli: Cli, blocks: Path) -> None:
+    outcome = cli("verify", blocks / "clf" / "ckpt-1", *BUILDERS, "--builder", "clf")
+    assert outcome.status == 0
+    assert outcome.stdout.splitlines() == [
+        "ckpt-1  clf  match: 12 of 12 variables bound",
+        "    (26 of the training's own: optimizer, counters)",
+        "    (2 saved beside the model, and not in this graph: judge 2)",
+    ]
+
+
 def test_export_that_is_refused_lists_the_places_in_the_model(cli: Cli, blocks: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.meta"
     outcome = cli("export", blocks / "other" / "ckpt-1", *BUILDERS, "--builder", "clf", "--output", output)

@@ -49,6 +49,24 @@ def test_compare_of_a_compiled_model_keeps_its_optimizer_and_metrics_out_of_the_
         assert (found.status, found.unexpected, len(found.bookkeeping)) == (MATCH, [], 8)
 
 
+def test_compare_tells_what_was_saved_beside_the_model_from_the_trainings_own() -> None:
+    model, critic = mlp(), node(judge=dense(3, 1))
+    parts = {"critic": critic, "shared": node(same=model, more=variable(3)), "loss": variable()}
+    pair = node(model=model, **parts)
+    own = {"optimizer": adam(model), "save_counter": variable(dtype="int64"), "step": variable(dtype="int64")}
+    for saved, above in ((node(**pair.children, **own), ""), (node(nets=pair, **own), "nets/")):
+        found = compare(rebuild(mlp()), save(saved))
+        assert (found.status, found.unexpected) == (MATCH, [])
+        beside = {row["key"].removesuffix(VALUE): row["beside"] for row in found.bookkeeping if row["beside"]}
+        assert beside == {
+            f"{above}critic/judge/_kernel": f"{above}critic",
+            f"{above}critic/judge/bias": f"{above}critic",
+            f"{above}shared/more": f"{above}shared",
+            f"{above}loss": f"{above}loss",
+        }
+        assert len(found.bookkeeping) == 4 + 8 + 2 + 2
+
+
 @pytest.mark.parametrize("edge", ["iter", "_iterations", "iterations"])
 def test_compare_of_an_optimizer_by_any_name_is_known_by_its_count_of_steps(edge: str) -> None:
     model = mlp()

@@ -1,6 +1,6 @@
 import { css, html, LitElement, nothing, type TemplateResult } from "lit";
 import { customElement, property } from "lit/decorators.js";
-import type { KeyRow, MismatchRow, Verdict, VariableRow, VerdictStatus } from "../api";
+import type { MismatchRow, Verdict, VariableRow, VerdictStatus } from "../api";
 import type { Answer } from "../answers";
 import { formatCount, formatKey, formatPlace, formatShape, formatTime } from "../format";
 import { base } from "../styles";
@@ -179,7 +179,7 @@ export class VerdictView extends LitElement {
         "In the model's part of the checkpoint, and unknown to the model.",
         ["In the checkpoint", "Closest variable", "Shape", "Dtype"],
         verdict.unexpected.map(({ key, place, shape, dtype, closest }) => [
-          formatPlace(place ?? formatKey(key), key),
+          formatPlace(place, key),
           closest ?? "",
           formatShape(shape),
           dtype,
@@ -194,19 +194,37 @@ export class VerdictView extends LitElement {
             </ul>
           </section>`
         : nothing}
-      ${verdict.bookkeeping.length > 0
-        ? html`<section data-testid="verdict-bookkeeping">
-            <details>
-              <summary>Bookkeeping (${formatCount(verdict.bookkeeping.length)})</summary>
-              <p class="what">Optimizer state, counters, and what was saved beside the model.</p>
-              <ckptmeta-table
-                .columns=${["Key", "Shape", "Dtype"]}
-                .rows=${keyCells(verdict.bookkeeping)}
-              ></ckptmeta-table>
-            </details>
-          </section>`
-        : nothing}
+      ${this.renderFolded(
+        "Saved beside the model",
+        "beside",
+        "Of other objects of the checkpoint: this graph reads none of it.",
+        ["Key", "Object", "Shape", "Dtype"],
+        verdict.bookkeeping.flatMap(({ key, shape, dtype, beside }) =>
+          beside ? [[formatKey(key), beside, formatShape(shape), dtype]] : [],
+        ),
+      )}
+      ${this.renderFolded(
+        "Bookkeeping",
+        "bookkeeping",
+        "The training's own: optimizer state, counters.",
+        ["Key", "Shape", "Dtype"],
+        verdict.bookkeeping.flatMap(({ key, shape, dtype, beside }) =>
+          beside ? [] : [[formatKey(key), formatShape(shape), dtype]],
+        ),
+      )}
     `;
+  }
+
+  /** What a match may hold, too: it is there for who looks. */
+  private renderFolded(title: string, id: string, what: string, columns: string[], rows: string[][]) {
+    if (rows.length === 0) return nothing;
+    return html`<section data-testid=${`verdict-${id}`}>
+      <details>
+        <summary>${title} (${formatCount(rows.length)})</summary>
+        <p class="what">${what}</p>
+        <ckptmeta-table .columns=${columns} .rows=${rows}></ckptmeta-table>
+      </details>
+    </section>`;
   }
 
   private renderRenames({ renames, ambiguous_renames: ambiguous, renamed_status: status }: Verdict) {
@@ -285,8 +303,4 @@ export class VerdictView extends LitElement {
       <ckptmeta-table .columns=${columns} .rows=${rows} .wide=${wide}></ckptmeta-table>
     </section>`;
   }
-}
-
-function keyCells(rows: readonly KeyRow[]): string[][] {
-  return rows.map(({ key, shape, dtype }) => [formatKey(key), formatShape(shape), dtype]);
 }
