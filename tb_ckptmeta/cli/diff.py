@@ -50,8 +50,8 @@ def get_subject(workspace: Workspace, text: str) -> Subject:
     """Return what one side of the command line names: `builder:NAME?ARG=VALUE&…`, a `.meta`, or a checkpoint.
 
     Raises:
-        CkptMetaError: BAD_REQUEST for what is none of these; UNKNOWN_BUILDER, INVALID_ARGUMENTS, and as the builders'
-            modules fail.
+        CkptMetaError: CHECKPOINT_MISSING for what is none of these; UNKNOWN_BUILDER, INVALID_ARGUMENTS, and as the
+            builders' modules fail.
     """
     if text.startswith(_BUILDER):
         return _get_call(workspace, text.removeprefix(_BUILDER))
@@ -70,7 +70,7 @@ def get_subject(workspace: Workspace, text: str) -> Subject:
         hint = f"There is no {text}.index, nor a file of that name."
         if "/" not in text:
             hint += f" A builder is given as builder:{text}."
-    raise CkptMetaError(Code.BAD_REQUEST, f"{text} is neither a checkpoint nor a .meta. {hint}")
+    raise CkptMetaError(Code.CHECKPOINT_MISSING, f"{text} is neither a checkpoint nor a .meta. {hint}")
 
 
 def print_diff(diff: Diff) -> None:

@@ -35,8 +35,8 @@ def _find_parsed(checkpoint: Checkpoint) -> list[FoundSource]:
     metagraph = os.path.join(folder, f"{checkpoint.name}.meta")
     if checkpoint.listed.metagraph if checkpoint.listed is not None else _is_file(metagraph, checkpoint.root):
         description = (
-            f"{checkpoint.name}.meta, the MetaGraphDef that a Saver wrote beside the checkpoint. It is parsed; nothing "
-            "in it is executed."
+            f"{checkpoint.name}.meta, the MetaGraphDef beside the checkpoint, as a Saver writes one. It is parsed; "
+            "nothing in it is executed."
         )
         found.append(FoundSource(METAGRAPH, metagraph, f"{checkpoint.name}.meta", description))
     saved_model = os.path.join(os.path.dirname(folder), _SAVED_MODEL)

@@ -45,6 +45,8 @@ _WAIT_SECONDS = 60.0
 """A browser opens six connections to a host: graphs that take longer must not keep them all."""
 PATIENCE_SECONDS = 30.0
 """How long a page waits for a builders' module that is being read; most take the time of TensorFlow's import."""
+_PATIENCE_BESIDE_STOCK_SECONDS = 10.0
+"""How long it does where it has stock runs to show: those did not wait without us."""
 _MOST_OPENED = 200
 _MOST_NAMED = 2000
 """How many graphs a page may still ask for that are no longer listed: newer ones have taken their place."""
@@ -214,7 +216,8 @@ class GraphsOverlay:
                 focus = self._focus(request)
                 if focus is not None:
                     runs = {}
-                listed = [focus] if focus is not None else list(self.list_shown(PATIENCE_SECONDS).values())
+                patience = _PATIENCE_BESIDE_STOCK_SECONDS if runs else PATIENCE_SECONDS
+                listed = [focus] if focus is not None else list(self.list_shown(patience).values())
                 for shown in listed:
                     # A user's own run of this very name stays what it is.
                     runs.setdefault(shown.run, _describe(shown))

@@ -128,9 +128,9 @@ def test_diff_of_a_builder_with_other_arguments_tells_shapes_and_what_is_trainab
     ("sides", "status", "words"),
     [
         (["CKPT"], 2, "the following arguments are required: B"),
-        (["CKPT", "nobody"], 2, "nobody is neither a checkpoint nor a .meta. There is no nobody.index"),
-        (["CKPT", "RUNS"], 2, "It is a folder: give a checkpoint in it"),
-        (["CKPT", "FILE"], 2, "It is a file, but no checkpoint's, and its name does not end in .meta or .pbtxt."),
+        (["CKPT", "nobody"], 3, "nobody is neither a checkpoint nor a .meta. There is no nobody.index"),
+        (["CKPT", "RUNS"], 3, "It is a folder: give a checkpoint in it"),
+        (["CKPT", "FILE"], 3, "It is a file, but no checkpoint's, and its name does not end in .meta or .pbtxt."),
         (["CKPT", "BAD.meta"], 3, "BAD.meta cannot be compared: it is no MetaGraphDef"),
         (["CKPT", "EMPTY.meta"], 3, "EMPTY.meta cannot be compared: it is no MetaGraphDef, or one without a graph."),
         (["CKPT", "builder:nobody"], 2, "No builder 'nobody' is registered. Registered: deeper, plain, raises."),
