@@ -1,8 +1,8 @@
 """What the caller asks of a worker process, and the files in which they meet. Runs anywhere.
 
 A job is a folder. The caller writes REQUEST into it and starts `python -m tb_ckptmeta.worker FOLDER`; the worker
-appends to STEPS as it goes and leaves RESULT, with large things in files of their own beside it. When the worker
-has ended, by itself or not, its guardian writes ENDING and OUTPUT.
+appends to STEPS and SOURCES as it goes and leaves RESULT, with large things in files of their own beside it. When the
+worker has ended, by itself or not, its guardian writes ENDING and OUTPUT.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 REQUEST = "request.json"
 STEPS = "steps.jsonl"
+SOURCES = "sources.jsonl"
+"""Each source file that user code has read, as [path, digest]; as [path, null] one that it has written itself."""
 RESULT = "result.json"
 ENDING = "ending.json"
 OUTPUT = "output.txt"

@@ -127,14 +127,16 @@ def describe_installation() -> str:
     home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
     libraries = [_find_file(name) for name in _LIBRARIES]
     files = [f for f in libraries if f] + [os.path.join(home, "keras.json")]
-    environment = {n: digest_text(v) for n, v in make_environment("0").items() if n.startswith(_PREFIXES)}
+    environment = {n: v for n, v in make_environment("0").items() if n.startswith(_PREFIXES)}
+    if path := environment.get("PYTHONPATH"):  # relative ones lead elsewhere from another folder
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(folder) for folder in path.split(os.pathsep))
     parts = [
         sys.version,
         platform.platform(),
         tb_ckptmeta.__version__,
         [[p, _stamp(p)] for p in dict.fromkeys(folders) if os.path.basename(p) in ("site-packages", "dist-packages")],
         [[p, _stamp(p)] for p in files],
-        environment,
+        {name: digest_text(value) for name, value in environment.items()},
         digest_own_code(),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode("ascii")).hexdigest()

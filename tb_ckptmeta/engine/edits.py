@@ -1,47 +1,69 @@
-"""Notice that source code is edited while a worker runs it. Runs in the caller's process.
+"""End a worker whose source code is edited while it runs, and run it again. Runs in the caller's process.
 
 A worker that hangs, or builds for minutes, in code that nobody has any more is not worth waiting for.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
-from tb_ckptmeta.core.dependencies import Dependencies
-from tb_ckptmeta.core.job import Spec
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.job import CONTENTS, SOURCES
 from tb_ckptmeta.engine.current import Digests
+from tb_ckptmeta.engine.stop import Stop
 
-_MOST_BESIDE = 500
-_MOST_DIGESTED = 100
-"""How many of them, each of which is read, before anybody knows which count."""
+MOST_EDITS = 10
+"""How often a worker is run again; what is edited more often than that may be written by what it starts."""
 
-
-class Edits:
-    """Some source files as they are now, and whether one is another later."""
-
-    def __init__(self, digests: Digests, paths: Iterable[str]) -> None:
-        self._digests = digests
-        # Of their content: code that is generated at every import is written anew, and is the same.
-        self._before = {path: digests.get(path) for path in paths}
-
-    def are_made(self) -> bool:
-        return any(self._digests.get(path) != digest for path, digest in self._before.items())
+T = TypeVar("T")
 
 
-def list_sources(spec: Spec, read: Dependencies | None) -> list[str]:
-    """Return the source files that a SPEC's builders are made of: those `read` the last time, else some beside it."""
-    if read is not None:
-        return [path for path in read.files if path.endswith(".py")]
-    return list_beside(spec)[1 : _MOST_DIGESTED + 1]
+def run_until_unedited(
+    run: Callable[[threading.Event | None], T], folder: Path, digests: Digests, cancelled: threading.Event | None
+) -> T:
+    """Run a worker in `folder`, and again when what it has read of source code was edited meanwhile.
+
+    `run` gets the event that ends the worker: then it raises CANCELLED.
+
+    Raises:
+        CkptMetaError: as `run` does; CANCELLED where that is what the caller wants.
+    """
+    for _ in range(MOST_EDITS):
+        stop = Stop(cancelled, lambda: is_edited(folder, digests))
+        try:
+            return run(stop.event)
+        except CkptMetaError as error:
+            if error.code is not Code.CANCELLED or not stop.has_reason:
+                raise
+        finally:
+            stop.close()
+        clear_folder(folder)
+    return run(cancelled)
 
 
-def list_beside(spec: Spec) -> list[str]:
-    """Return the folder that a SPEC's module is in, and the source files in it."""
-    parts = [] if spec.module is None else spec.module.split(".")[:-1]
-    folder = os.path.join(spec.folder, *parts)
+def is_edited(folder: Path, digests: Digests) -> bool:
+    """Tell whether a source file is another now than the worker of `folder` has read, which has not written it."""
     try:
-        names = sorted(n for n in os.listdir(folder) if n.endswith(".py"))
-    except OSError:
-        names = []
-    return [folder, *(os.path.join(folder, n) for n in names[:_MOST_BESIDE])]
+        lines = (folder / SOURCES).read_bytes().split(b"\n")[:-1]  # what stands behind the last one is being written
+    except OSError:  # nothing has been read yet
+        return False
+    read: dict[str, str | None] = {}
+    for path, digest in map(json.loads, lines):
+        # Read twice, what it was at first counts: by then user code has used it.
+        if digest is None or path not in read:
+            read[path] = digest
+    return any(digest is not None and digests.get(path) != digest for path, digest in read.items())
+
+
+def clear_folder(folder: Path) -> None:
+    """Take a job's traces away, all but the checkpoint's contents, so that it can run again."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != CONTENTS:
+            path.unlink()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shutil
 import threading
 import time
 from collections import OrderedDict
@@ -19,9 +18,8 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import CONTENTS, GRAPH, REBUILT, Limits, Rebuild, Source
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
-from tb_ckptmeta.engine.edits import Edits, list_sources
+from tb_ckptmeta.engine.edits import clear_folder, run_until_unedited
 from tb_ckptmeta.engine.process import OnSteps, Run, run_worker
-from tb_ckptmeta.engine.stop import Stop
 from tb_ckptmeta.engine.temporary import temporary_folder
 from tb_ckptmeta.engine.turns import Turns, acquire
 
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
     from tb_ckptmeta.engine.node_table import NodeTable
 
 _MOST_KEPT = 8
-_MOST_EDITS = 4
-"""How often one rebuild begins anew because its source was edited."""
-
 
 KIND = "rebuild"
 """What the cache calls a rebuild."""
@@ -132,7 +127,7 @@ class Rebuilder:
                 return found
             began = time.monotonic()
             try:
-                artifacts = self._rebuild(source, key, on_steps, cancelled)
+                artifacts = self._run_once(source, on_steps, cancelled)
             except CkptMetaError as error:
                 if error.code is not Code.CANCELLED:  # that is the end of this request alone
                     turn.end(_Failed(error, began))
@@ -143,36 +138,16 @@ class Rebuilder:
             self._cache.write(KIND, key, facts, artifacts.graph)
             return artifacts
 
-    def _rebuild(
-        self, source: Source, key: str, on_steps: OnSteps | None, cancelled: threading.Event | None
-    ) -> Artifacts:
-        """Run a worker, and again when its source was edited meanwhile: what that would make nobody wants."""
-        for _ in range(_MOST_EDITS):
-            edits = Edits(self._digests, list_sources(source.spec, self._find_read(key)))
-            stop = Stop(cancelled, edits.are_made)
-            try:
-                return self._run_once(source, on_steps, stop.event)
-            except CkptMetaError as error:
-                if error.code is not Code.CANCELLED or not stop.has_reason:
-                    raise
-            finally:
-                stop.close()
-        return self._run_once(source, on_steps, cancelled)  # it is edited all the time
-
     def _run_once(
         self, source: Source, on_steps: OnSteps | None = None, cancelled: threading.Event | None = None
     ) -> Artifacts:
+        """Run a worker, and again when its source was edited meanwhile: what that would make nobody wants."""
+        job = Rebuild(source, self._limits)
         with temporary_folder() as folder:
-            value = self.run(Rebuild(source, self._limits), folder, on_steps=on_steps, cancelled=cancelled)
+            value = run_until_unedited(
+                lambda stop: self.run(job, folder, on_steps=on_steps, cancelled=stop), folder, self._digests, cancelled
+            )
             return read_artifacts(folder, value)
-
-    def _find_read(self, key: str) -> Dependencies | None:
-        """Return what was read for a rebuild the last time, whatever has become of that since."""
-        kept = self._kept.get(key)
-        if kept is not None:
-            return kept.dependencies
-        entry = self._cache.read(KIND, key)
-        return None if entry is None else Dependencies.from_json(entry.facts["dependencies"])
 
     def _find(self, key: str) -> Artifacts | None:
         """Return what is kept of a rebuild, in memory or in the cache, if it would be made the same way today."""
@@ -265,12 +240,3 @@ def read_artifacts(folder: Path, value: Mapping[str, Any]) -> Artifacts:
 def write_contents(contents: Contents, folder: Path) -> None:
     """Give a job the contents of its checkpoint."""
     (folder / CONTENTS).write_text(json.dumps(contents.as_json()), encoding="utf-8")
-
-
-def clear_folder(folder: Path) -> None:
-    """Take a job's traces away, all but the checkpoint's contents, so that it can run again."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != CONTENTS:
-            path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
 from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
-from tb_ckptmeta.engine.edits import Edits, list_beside, list_sources
+from tb_ckptmeta.engine.edits import run_until_unedited
 from tb_ckptmeta.engine.process import GRACE_SECONDS, Run, run_worker
 from tb_ckptmeta.engine.temporary import temporary_folder
 
@@ -23,6 +24,7 @@ KIND = "builders"
 """What the cache calls what a SPEC registers."""
 _MOST_SECONDS = 120.0
 """How long importing a module may take, whatever a rebuild may: nothing is built yet."""
+_MOST_BESIDE = 500
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,11 @@ class _Listing:
 
 @dataclass(frozen=True)
 class _Reading:
-    """A SPEC that is being read, as its `source` was then, and since when.
+    """A SPEC that is being read, and since when.
 
     `ended`: for a thread that somebody waits for (`join`) counts as ended when an interrupt comes meanwhile.
     """
 
-    source: Edits
     cancelled: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     started: float = field(default_factory=time.monotonic)
@@ -140,37 +141,21 @@ class Registry:
         """Return the builders as the source files stand now.
 
         A SPEC that has changed is read again, and waited for until it has taken `patience` seconds; without end if that
-        is None. A SPEC that takes longer counts as it was last read, and goes on being read.
+        is None. A SPEC that takes longer counts as it was last read, and goes on being read: anew, where its source is
+        edited meanwhile.
         """
         with self._lock:
             for spec in self._specs:
-                reading = self._readings.get(spec)
-                if reading is not None and reading.source.are_made():  # of what nobody has any more, it may hang
-                    reading.cancelled.set()
-                    reading = None
-                    del self._readings[spec]
-                if reading is None and not self._is_fresh(spec):
+                if spec not in self._readings and not self._is_fresh(spec):
                     if not self._ends_at_exit:  # before Python takes the folder away that a worker writes into
                         atexit.register(self._end)
                         self._ends_at_exit = True
-                    last = self._listings.get(spec)
-                    sources = list_sources(spec, None if last is None else last.dependencies)
-                    reading = _Reading(Edits(self._digests, sources))
+                    reading = self._readings[spec] = _Reading()
                     threading.Thread(target=self._read, args=(spec, reading), daemon=True).start()
-                    self._readings[spec] = reading
-            readings = dict(self._readings)
-        for spec, reading in readings.items():
-            self._await(spec, reading, patience)
+            readings = list(self._readings.values())
+        for reading in readings:
+            reading.ended.wait(None if patience is None else max(0.0, reading.started + patience - time.monotonic()))
         return self.last()
-
-    def _await(self, spec: Spec, reading: _Reading | None, patience: float | None) -> None:
-        """Wait for a reading, and for the one that has taken its place meanwhile."""
-        while reading is not None:
-            seconds = None if patience is None else max(0.0, reading.started + patience - time.monotonic())
-            if not reading.ended.wait(seconds) or not reading.cancelled.is_set():
-                return
-            with self._lock:
-                reading = self._readings.get(spec)
 
     def last(self) -> Builders:
         """Return the builders as last read, without waiting for anything."""
@@ -207,10 +192,9 @@ class Registry:
             unread = Dependencies({spec.folder: UNSETTLED})
             listing = _Listing((), (CkptMetaError(Code.WORKER_FAILED, message),), unread)
         with self._lock:
-            if self._readings.get(spec) is reading:  # else another has taken its place
-                del self._readings[spec]
-                if listing is not None:
-                    self._listings[spec] = listing
+            del self._readings[spec]
+            if listing is not None:
+                self._listings[spec] = listing
         reading.ended.set()
 
     def _is_fresh(self, spec: Spec) -> bool:
@@ -225,17 +209,23 @@ class Registry:
             read = Dependencies.from_json(entry.facts["dependencies"])
             if self._digests.are_current(read):
                 return _Listing(_describe(entry.facts["builders"]), (), read, tuple(entry.facts["keras"]))
-        # Before it is read: an edit in between makes the listing stale, not the file forgotten.
-        before = {spec.path: self._digests.get(spec.path)} if spec.path else {}
+        before: dict[str, str] = {}
+
+        def run(stop: threading.Event | None) -> Mapping[str, Any]:
+            if spec.path:  # before it is read: an edit in between makes the listing stale, not the file forgotten
+                before[spec.path] = self._digests.get(spec.path)
+            value: Mapping[str, Any] = self._run(Describe(spec, self._limits), folder, spec.given, cancelled=stop)
+            return value
+
         try:
             with temporary_folder() as folder:
-                value = self._run(Describe(spec, self._limits), folder, spec.given, cancelled=cancelled)
+                value = run_until_unedited(run, folder, self._digests, cancelled)
         except CkptMetaError as error:
             if error.code is Code.CANCELLED:
                 return None
             last = self._listings.get(spec, _Listing())
             # What would mend it may be a file that is not there yet: whatever changes beside it is worth another try.
-            beside = {p: self._digests.get(p) for p in list_beside(spec)}
+            beside = {p: self._digests.get(p) for p in _list_beside(spec)}
             watched = replace(last.dependencies, files={**last.dependencies.files, **beside, **before})
             return _Listing(last.builders, (error,), watched, last.keras)
         read = Dependencies.from_json(value["dependencies"])
@@ -245,6 +235,17 @@ class Registry:
         read = replace(read, files={**read.files, **before})
         problems = tuple(CkptMetaError.from_json(p) for p in value["problems"])
         return _Listing(_describe(value["builders"]), problems, read, tuple(value["keras"]))
+
+
+def _list_beside(spec: Spec) -> list[str]:
+    """Return the folder that a SPEC's module is in, and the source files in it."""
+    parts = [] if spec.module is None else spec.module.split(".")[:-1]
+    folder = os.path.join(spec.folder, *parts)
+    try:
+        names = sorted(n for n in os.listdir(folder) if n.endswith(".py"))
+    except OSError:
+        names = []
+    return [folder, *(os.path.join(folder, n) for n in names[:_MOST_BESIDE])]
 
 
 def _describe(builders: Iterable[Mapping[str, Any]]) -> tuple[BuilderDescription, ...]:

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tb_ckptmeta.core.job import STEPS, Describe, Job, Rebuild, Reference, Spec, write_job
+from tb_ckptmeta.core.job import SOURCES, STEPS, Describe, Job, Rebuild, Reference, Spec, write_job
 from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.current import describe_installation
 from tb_ckptmeta.engine.process import (
@@ -298,7 +298,7 @@ def _find_directory() -> str | None:
 
 
 def _clean(folder: Path) -> None:
-    for name in (STEPS, GUARDIAN_OUTPUT):
+    for name in (STEPS, SOURCES, GUARDIAN_OUTPUT):
         (folder / name).unlink(missing_ok=True)
 
 

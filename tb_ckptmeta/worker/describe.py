@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.arguments import describe_parameters
@@ -14,11 +15,11 @@ from tb_ckptmeta.worker.steps import Steps
 from tb_ckptmeta.worker.watch import Watch
 
 
-def describe(job: Describe, steps: Steps) -> dict[str, Any]:
+def describe(job: Describe, folder: Path, steps: Steps) -> dict[str, Any]:
     """Import the module of a SPEC and describe what it registers; no builder runs."""
     steps.begin("importing the builders")
     builders, problems = [], []
-    watch = Watch()
+    watch = Watch(folder)
     with watch.watching():
         registrations = load_builders(job.spec)
     for registration in registrations:

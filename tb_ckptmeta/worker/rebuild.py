@@ -61,7 +61,7 @@ def rebuild(job: Rebuild, keras: str, folder: Path, steps: Steps) -> dict[str, A
     Raises:
         CkptMetaError: whatever keeps from it, naming the builder.
     """
-    watch = Watch(str(folder))
+    watch = Watch(folder)
     with name_source(job.source):
         with watch.watching():
             value = _rebuild(job, keras, folder, steps)

@@ -128,7 +128,7 @@ def _run_job(job: Job, keras: str | None, folder: Path, steps: Steps, warm: bool
         case Describe():
             from tb_ckptmeta.worker.describe import describe
 
-            return describe(job, steps)
+            return describe(job, folder, steps)
         case Rebuild():
             from tb_ckptmeta.worker.rebuild import rebuild
 

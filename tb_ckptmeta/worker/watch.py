@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from tb_ckptmeta.core.dependencies import (
@@ -25,6 +27,8 @@ from tb_ckptmeta.core.dependencies import (
     find_kind,
     is_noise,
 )
+from tb_ckptmeta.core.job import SOURCES
+from tb_ckptmeta.worker.links import find_links
 from tb_ckptmeta.worker.looks import Look, look, mark, settle
 from tb_ckptmeta.worker.places import Places
 from tb_ckptmeta.worker.start import ENVIRONMENT
@@ -48,10 +52,11 @@ _NAMELESS = getattr(os, "O_TMPFILE", -1)
 class Watch:
     """What is read between `watching` and its end. Nothing is kept of an environment variable but a digest.
 
-    `job`: folders that hold a job's own files, which are not noted.
+    `folder`: where the job's own files are, which are not noted. It is told there which source files have been read
+    (`core.job.SOURCES`), as it happens.
     """
 
-    def __init__(self, *job: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.began = time.time_ns()
         self._looks: dict[str, Look | None] = {}  # None: what it held is not one content
         self._folders: dict[str, str] = {}
@@ -63,7 +68,8 @@ class Watch:
         self._whole_environment: str | None = None
         self._set = set(_OURS)
         # Asked for now: to find it, Python asks for the working directory, and then knows it.
-        self.places = Places(tempfile.gettempdir(), *job)
+        self.places = Places(tempfile.gettempdir(), str(folder))
+        self._sources = folder / SOURCES
         self._getcwd = os.getcwd
         self._first_directory = self._find_directory()
         self._directory: str | None = None
@@ -122,7 +128,8 @@ class Watch:
                 text = importlib.util.source_from_cache(text)
         with self.look_aside():
             if text not in self._looks:
-                self._looks[text] = look(text)
+                self._looks[text] = seen = look(text)
+                self._tell_source(text, seen.digest)
                 return
             before = self._looks[text]
             if before is None or (mark(text) == before.mark and not before.racy):
@@ -190,21 +197,24 @@ class Watch:
             self.add_directory()
         # What is read by a relative path is noted where it is, and no longer by the links that led there.
         text = self._find_place(directory)
-        while text is not None and text != os.path.dirname(text):
-            if os.path.islink(text):
-                self.add_link(text)
-            text = os.path.dirname(text)
+        if text is not None:
+            with self.look_aside():
+                links = [link for link in find_links(text) if self.places.is_own(link)]
+                self._links.update((link, digest_link(link)) for link in links if link not in self._links)
 
     def add_open(self, path: Any, flags: int) -> None:
         """Note a file that is opened with flags of open(2)."""
         if flags & os.O_CREAT:
             self.add_made(path)
+        elif flags & (os.O_WRONLY | os.O_RDWR):
+            self._add_written(self._find_place(path))
         if flags & _NAMELESS != _NAMELESS and not flags & (os.O_WRONLY | os.O_TRUNC):
             self.add_file(path)
 
     def add_made(self, path: Any) -> None:
         """Note a file or folder that is made, if it is not there yet."""
         text = self._find_place(path)
+        self._add_written(text)
         while text is not None and text not in self._made and mark(text) is None:
             self._made.add(text)
             text = os.path.dirname(text)
@@ -231,6 +241,17 @@ class Watch:
         text = self._place(path)
         if text is not None:
             self._sizes.setdefault(text, size)
+
+    def _add_written(self, text: str | None) -> None:
+        with self.look_aside():
+            if text is not None:
+                self._tell_source(text, None)
+
+    def _tell_source(self, path: str, digest: str | None) -> None:
+        if path.endswith(".py"):
+            # Opened anew each time: user code may close what it has not opened, and get the same descriptor.
+            with contextlib.suppress(OSError), self._sources.open("a", encoding="ascii") as file:
+                file.write(json.dumps([path, digest]) + "\n")
 
     def _place(self, path: Any) -> str | None:
         """Return the absolute path of what is to be noted, None of what is not, and note what it depends on."""

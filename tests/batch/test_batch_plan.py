@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -85,6 +86,25 @@ def test_fingerprint_follows_the_checkpoint_the_pairing_and_the_task(tmp_path: P
     assert len(set(prints)) == len(prints)
     assert take(replace(checkpoint, prefix="/elsewhere/a/ckpt-1")) == prints[0]
     assert take(checkpoint, replace(folder, folder="/elsewhere")) == take(checkpoint, folder)
+
+
+def test_fingerprint_tells_folders_apart_that_modules_are_looked_for_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkpoint,) = pair_all(list_checkpoints(tmp_path / "runs", "a/ckpt-1"), "x")
+    spec = Spec("/models.py", "/models.py", None, "/")  # what it imports may be found elsewhere
+    builders = Builders({"x": RegisteredBuilder(spec, BuilderDescription("x", (), None, None, "", (), ""))})
+
+    def take(path: str, folder: str) -> str:
+        monkeypatch.setenv("PYTHONPATH", path)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        return plan([checkpoint], builders, Task())[0].fingerprint
+
+    relative = f"/lib{os.pathsep}src"
+    assert len({take(relative, "a"), take(relative, "b"), take("", "a"), take("/lib", "a")}) == 4
+    assert take("/lib", "a") == take("/lib", "b")
+    assert take(relative, "a") == take(f"/lib{os.pathsep}{tmp_path}/a/src", "b")
 
 
 def test_fingerprint_tells_modules_of_one_name_in_several_folders_apart(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,12 +11,11 @@ import pytest
 from waiting import wait_until
 
 from tb_ckptmeta.core.dependencies import Dependencies
-from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.core.errors import CkptMetaError
 from tb_ckptmeta.core.job import Limits, Source
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.engine.current import Digests
-from tb_ckptmeta.engine.edits import Edits, list_sources
-from tb_ckptmeta.engine.rebuild import _MOST_EDITS, _MOST_KEPT, Artifacts, Rebuilder
+from tb_ckptmeta.engine.rebuild import _MOST_KEPT, Artifacts, Rebuilder
 from tb_ckptmeta.engine.specs import parse_spec
 
 _LIMITS = Limits(300.0, 4 << 30)
@@ -79,90 +77,6 @@ def test_error_of_code_is_not_given_to_who_asked_after_it_was_edited(
     first, others, begun = ask_again(lambda: (tmp_path / "said.txt").write_text("second"))
     assert ("second" in first, begun) == (True, 2)
     assert ["second" in other for other in others] == [True, True]
-
-
-# Hangs until it is edited; a module beside it, too, is what it is made of.
-_HANGS = """
-import tensorflow as tf
-from helper import HANGS
-from pathlib import Path
-from tb_ckptmeta import builder
-here = Path(__file__).parent
-
-@builder("hangs", inputs=tf.TensorSpec([None, 4], tf.float32))
-def hangs():
-    with (here / "begun.txt").open("a") as file:
-        file.write("x")
-    while HANGS:
-        pass
-    return tf.keras.Sequential([tf.keras.Input([4]), tf.keras.layers.Dense(2)])
-"""
-
-
-@pytest.mark.parametrize("edited", ["hangs.py", "helper.py"])
-def test_rebuild_of_code_that_hangs_begins_anew_when_it_is_edited(tmp_path: Path, edited: str) -> None:
-    (tmp_path / "hangs.py").write_text(_HANGS, encoding="utf-8")
-    (tmp_path / "helper.py").write_text("HANGS = True", encoding="utf-8")
-    begun = tmp_path / "begun.txt"
-    source = Source(parse_spec(str(tmp_path / "hangs.py")), "hangs", {}, False, "3", None)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(Rebuilder(_LIMITS).rebuild, source)
-        wait_until(lambda: begun.exists() or asked.done(), "the builder has begun")
-        text = (tmp_path / edited).read_text(encoding="utf-8")
-        (tmp_path / edited).write_text(text.replace("HANGS = True", "HANGS = 0").replace("while HANGS", "while 0"))
-        assert [v.shape for v in asked.result(120.0).rebuilt.variables] == [(4, 2), (2,)]
-    assert begun.read_text() == "xx"
-
-
-def test_source_that_is_written_anew_and_is_the_same_is_no_edit(tmp_path: Path) -> None:
-    path = tmp_path / "generated.py"
-    path.write_text("UNITS = 3")
-    edits = Edits(Digests(), [str(path)])
-    path.unlink()
-    path.write_text("UNITS = 3")
-    assert not edits.are_made()
-    path.write_text("UNITS = 4")
-    assert edits.are_made()
-
-
-def test_rebuild_of_source_that_is_edited_all_the_time_is_let_run_in_the_end(tmp_path: Path) -> None:
-    path, runs = tmp_path / "hangs.py", []
-    path.touch()
-
-    def run(*given: Any, cancelled: threading.Event | None = None, **more: Any) -> Any:
-        runs.append(cancelled)
-        path.write_text(f"# {len(runs)}")
-        if cancelled is not None and cancelled.wait(60.0):
-            raise CkptMetaError(Code.CANCELLED, "Cancelled.")
-        raise CkptMetaError(Code.BUILDER_FAILED, "It ran to its end.")
-
-    source = Source(parse_spec(str(path)), "hangs", {}, False, "3", None)
-    with pytest.raises(CkptMetaError, match="It ran to its end"):
-        Rebuilder(_LIMITS, run=run).rebuild(source)
-    assert len(runs) == _MOST_EDITS + 1
-    assert runs[-1] is None
-
-
-def test_rebuild_that_is_cancelled_ends_and_does_not_begin_anew(tmp_path: Path) -> None:
-    (tmp_path / "hangs.py").write_text(_HANGS, encoding="utf-8")
-    (tmp_path / "helper.py").write_text("HANGS = True", encoding="utf-8")
-    begun, cancelled = tmp_path / "begun.txt", threading.Event()
-    source = Source(parse_spec(str(tmp_path / "hangs.py")), "hangs", {}, False, "3", None)
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(Rebuilder(_LIMITS).rebuild, source, cancelled=cancelled)
-        wait_until(lambda: begun.exists() or asked.done(), "the builder has begun")
-        cancelled.set()
-        with pytest.raises(CkptMetaError) as raised:
-            asked.result(60.0)
-    assert (raised.value.code, begun.read_text()) == (Code.CANCELLED, "x")
-
-
-def test_sources_are_those_that_were_read_else_all_beside(tmp_path: Path) -> None:
-    for name in ("a.py", "b.py", "data.txt"):
-        (tmp_path / name).touch()
-    spec = parse_spec(str(tmp_path / "a.py"))
-    assert list_sources(spec, None) == [str(tmp_path / "a.py"), str(tmp_path / "b.py")]
-    assert list_sources(spec, Dependencies({"/x/a.py": "1", "/x/data.txt": "2"})) == ["/x/a.py"]
 
 
 def test_rebuild_that_is_found_and_has_just_been_forgotten_is_used_all_the_same() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,40 +114,24 @@ def test_registry_that_is_closed_ends_what_is_being_read_and_reads_it_again_when
     assert names_of(hanging.read()) == ["first"]
 
 
-def test_registry_reads_a_module_that_hangs_anew_once_it_is_edited(
+def test_who_waits_for_a_module_that_hangs_gets_it_anew_once_it_is_edited(
     hanging: Registry, write_builder: Callable[..., Path], leaves_nothing: Any
 ) -> None:
-    hanging.read(patience=0.0)
-    assert hanging.state == "loading"
-    write_builder("my_builders.py", "first")
-    assert (names_of(hanging.read()), hanging.state) == (["first"], "ready")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(hanging.read)  # and nobody else asks
+        write_builder("my_builders.py", "first")
+        assert (names_of(waiting.result(60.0)), hanging.state) == (["first"], "ready")
     assert leaves_nothing.wait_until_alone() == {}
 
 
-def test_who_waits_for_a_reading_gets_what_comes_of_the_one_that_took_its_place(write: Write) -> None:
-    path, ended, go = write("my_builders.py", "# before"), threading.Event(), threading.Event()
-    begun: list[Any] = []
-
-    def run(job: Any, folder: Path, subject: str, *, cancelled: threading.Event) -> Any:
-        begun.append(cancelled)
-        if len(begun) == 1:
-            assert cancelled.wait(60.0)
-            ended.set()
-            raise CkptMetaError(Code.CANCELLED, "Cancelled.")
-        assert go.wait(60.0)
-        raise CkptMetaError(Code.MODULE_FAILED, "That is what came of it.")
-
-    registry = Registry(parse_specs([str(path)]), Limits(60.0, 1 << 30), run)
-    with ThreadPoolExecutor(2) as pool:
-        before = pool.submit(registry.read)
-        wait_until(lambda: len(begun) == 1, "the module is being read")
-        write("my_builders.py", "# after, and of another size")
-        after = pool.submit(registry.read)
-        wait_until(lambda: ended.is_set() and len(begun) == 2, "another reading has taken its place")
-        time.sleep(0.2)  # whoever does not wait on has its answer by now
-        go.set()
-        assert [str(p) for p in before.result(60.0).problems] == ["That is what came of it."]
-        assert [str(p) for p in after.result(60.0).problems] == ["That is what came of it."]
+def test_who_has_no_patience_left_does_not_wait_for_a_module_that_is_read_anew(
+    hanging: Registry, write: Write, leaves_nothing: Any
+) -> None:
+    begun = leaves_nothing.temporary.parent / "again"
+    write("my_builders.py", f"open({str(begun)!r}, 'w').close()\nwhile True:\n    pass\n")
+    wait_until(begun.exists, "the module is being read anew")
+    assert (hanging.read(patience=0.0), hanging.state) == (Builders(complete=False), "loading")
+    hanging.close()
 
 
 def test_registry_after_a_syntax_error_keeps_the_last_good_list_and_shows_the_error(

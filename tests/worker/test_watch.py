@@ -354,7 +354,7 @@ def test_module_that_chooses_its_directory_itself_may_be_listed_elsewhere(
     assert [place.count(), place.count()] == [2, 2]
 
 
-@pytest.mark.parametrize("directory", ["HERE / 'latest'", "'latest'", "HERE / 'latest' / 'sub'"])
+@pytest.mark.parametrize("directory", ["HERE / 'latest'", "'latest'", "HERE / 'current'", "'through/..'"])
 @pytest.mark.parametrize("read", ["open('n.txt').read()", "os.getcwd()"])
 def test_module_that_moves_through_a_link_is_listed_again_when_the_link_leads_elsewhere(
     place: Place, monkeypatch: pytest.MonkeyPatch, directory: str, read: str
@@ -363,6 +363,8 @@ def test_module_that_moves_through_a_link_is_listed_again_when_the_link_leads_el
         for folder in (version, version / "sub"):
             folder.mkdir(exist_ok=True)
             (folder / "n.txt").write_text("the same name")
+    (place.here / "current").symlink_to("latest/sub")
+    (place.here / "through").symlink_to("current")
     monkeypatch.chdir(place.here)
     place.write(f"os.chdir({directory}); {read}")
     assert [place.count(), place.count()] == [1, 1]
