@@ -12,10 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from tb_ckptmeta.core.compare import Comparison
-from tb_ckptmeta.core.contents import Contents, ObjectGraph
+from tb_ckptmeta.core.contents import VALUE, Contents, ObjectGraph
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.renames import Path, Rename
-from tb_ckptmeta.core.walk import VALUE
 
 _PLACE = re.compile(r"(layer_with_weights-)?(\d+)")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from tb_ckptmeta.core.contents import CONFIGURATION, ObjectGraph, StoredTensor
+from tb_ckptmeta.core.contents import VALUE, ObjectGraph, StoredTensor
 
 # Edges of a `TrackableObjectGraph` under which Keras keeps state of the training, not of the model: Keras
 # 3's compiled model (keras/src/trainers/trainer.py) and tf_keras' (`keras_api`, `compiled_*`).
@@ -63,6 +63,9 @@ _OPTIMIZER_EDGES = frozenset(
         "_velocities",
     }
 )
+
+# What `tf.random.Generator` keeps its state in.
+_GENERATOR_EDGE = "_state_var"
 
 # The slots of tf_keras' optimizers.
 _KERAS_SLOTS = frozenset({"m", "v", "vhat", "rms", "mg", "momentum", "accumulator", "accum_grad", "accum_var"})
@@ -141,13 +144,16 @@ def find_beside(
         (child, "/".join((*attachment[:depth], name)))
         for depth, above in enumerate(chain[:-1])
         for name, child in saved.nodes[above].children.items()
+        # A scalar of its own is a counter, the best loss so far, a rate: by whatever name, of the training.
+        if not _is_scalar(saved, tensors, child)
     ]
     for node, owner in queue:
         if node in seen:
             continue
         seen.add(node)
-        beside.update((key, owner) for attribute, key in saved.nodes[node].keys.items() if attribute != CONFIGURATION)
-        queue += [(child, owner) for child in saved.nodes[node].children.values()]
+        if VALUE in saved.nodes[node].keys:  # else the state of an iterator or a table, a layer's configuration
+            beside[saved.nodes[node].keys[VALUE]] = owner
+        queue += [(c, owner) for name, c in saved.nodes[node].children.items() if name != _GENERATOR_EDGE]
     return beside
 
 
@@ -166,7 +172,7 @@ def find_likely_model(saved: ObjectGraph, tensors: Mapping[str, StoredTensor]) -
 def _is_training(saved: ObjectGraph, tensors: Mapping[str, StoredTensor], name: str, child: int) -> bool:
     node = saved.nodes[child]
     if name in _COUNTER_EDGES:
-        return not node.children and all(k in tensors and tensors[k].shape == () for k in node.keys.values())
+        return _is_scalar(saved, tensors, child)
     if name in _TRAINING_EDGES or node.slots:
         return True
     # An optimizer under another name: it counts steps, in one integer, and has what optimizers have.
@@ -175,3 +181,8 @@ def _is_training(saved: ObjectGraph, tensors: Mapping[str, StoredTensor], name: 
         k in tensors and tensors[k].shape == () and "int" in tensors[k].dtype for s in steps for k in s.values()
     )
     return counts and bool(_OPTIMIZER_EDGES & node.children.keys())
+
+
+def _is_scalar(saved: ObjectGraph, tensors: Mapping[str, StoredTensor], child: int) -> bool:
+    node = saved.nodes[child]
+    return not node.children and all(k in tensors and tensors[k].shape == () for k in node.keys.values())

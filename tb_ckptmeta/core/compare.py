@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
-from tb_ckptmeta.core.contents import CONFIGURATION, Contents, ObjectGraph
+from tb_ckptmeta.core.contents import CONFIGURATION, VALUE, Contents, ObjectGraph
 from tb_ckptmeta.core.legacy import KERAS_3, LEGACY, find_keras, pair_across_keras, pair_weighted_first
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.core.renames import Rename, Renaming
 from tb_ckptmeta.core.verdict import MATCH, MISMATCH, PARTIAL
 from tb_ckptmeta.core.walk import (
-    VALUE,
     Attached,
     Pairs,
     agrees,

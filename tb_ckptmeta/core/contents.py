@@ -14,6 +14,8 @@ from tb_ckptmeta.core.checkpoint import KERAS_FORMATS
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 """The key under which `tf.train.Checkpoint` stores its serialized `TrackableObjectGraph`."""
 
+VALUE = "VARIABLE_VALUE"
+"""The attribute of an object node that holds a variable's value."""
 CONFIGURATION = "OBJECT_CONFIG_JSON"
 """The attribute that TensorFlow 2.0 to 2.4 wrote beside each Keras layer: a text about it, and no state."""
 

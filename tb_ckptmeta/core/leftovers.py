@@ -10,10 +10,10 @@ from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
 from tb_ckptmeta.core.compare import Comparison
-from tb_ckptmeta.core.contents import Contents, ObjectGraph
+from tb_ckptmeta.core.contents import VALUE, Contents, ObjectGraph
 from tb_ckptmeta.core.rebuilt import Rebuilt
 from tb_ckptmeta.core.renames import Path
-from tb_ckptmeta.core.walk import VALUE, agrees
+from tb_ckptmeta.core.walk import agrees
 
 Kind = tuple[tuple[int | None, ...] | None, str]
 """Shape and dtype."""

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
-from tb_ckptmeta.core.contents import Contents, ObjectGraph
+from tb_ckptmeta.core.contents import VALUE, Contents, ObjectGraph
 from tb_ckptmeta.core.rebuilt import Rebuilt
-from tb_ckptmeta.core.walk import VALUE
 
 CHECKPOINT = "checkpoint"
 METAGRAPH = "metagraph"

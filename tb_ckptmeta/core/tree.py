@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tb_ckptmeta.core import bookkeeping
-from tb_ckptmeta.core.contents import CONFIGURATION, Contents, ObjectGraph
-from tb_ckptmeta.core.walk import VALUE
+from tb_ckptmeta.core.contents import CONFIGURATION, VALUE, Contents, ObjectGraph
 
 MOST_NODES = 20_000
 DEEPEST = 64

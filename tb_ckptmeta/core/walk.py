@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tb_ckptmeta.core import bookkeeping
-from tb_ckptmeta.core.contents import Contents, ObjectGraph, StoredTensor
+from tb_ckptmeta.core.contents import VALUE, Contents, ObjectGraph, StoredTensor
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
-
-VALUE = "VARIABLE_VALUE"
-"""The attribute of an object node that holds a variable's value."""
 
 ATTACHMENT_DEPTH = 3
 """How far below the checkpoint's root a model is looked for."""

@@ -26,6 +26,8 @@ _STATES = {
     Code.CHECKPOINT_MISSING: INCOMPLETE,
     Code.CHECKPOINT_CORRUPT: CORRUPT,
 }
+# What says nothing about the files.
+_OF_THIS_INSTALLATION = frozenset({Code.UNSUPPORTED_CHECKPOINT, Code.H5PY_MISSING, Code.WORKER_FAILED})
 _MOST_KEPT = 256
 _MOST_STATES = 1 << 15
 """Whose state is forgotten is shown as listed, and may be inspected again."""
@@ -64,11 +66,10 @@ class Inspector:
         try:
             contents = _read(checkpoint, find_size)
         except CkptMetaError as error:
-            if error.code is Code.CHECKPOINT_CORRUPT and _stamp_files(checkpoint) != stamps:
+            if error.code is Code.CHECKPOINT_CORRUPT and _look_again(checkpoint) != stamps:
                 message = f"Checkpoint {checkpoint.name} is being written: it changed while it was read. Ask again."
                 raise CkptMetaError(Code.CHECKPOINT_INCOMPLETE, message, error.message) from error
-            # The others say something about this installation, and nothing about the files.
-            if error.code not in (Code.UNSUPPORTED_CHECKPOINT, Code.H5PY_MISSING, Code.WORKER_FAILED):
+            if error.code not in _OF_THIS_INSTALLATION:
                 state = _STATES.get(error.code, UNREADABLE)
                 with self._lock:
                     self._states[checkpoint.id] = (stamps, checkpoint.format, state, error.message)
@@ -77,6 +78,16 @@ class Inspector:
             self._kept[checkpoint.id] = (stamps, contents)
             self._states[checkpoint.id] = (stamps, contents.format, COMPLETE, "")
         return contents
+
+    def inspect(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Read a checkpoint, and return it with its format and its true state, whatever that is."""
+        try:
+            contents = self.read(checkpoint)
+        except CkptMetaError as error:
+            if error.code in _OF_THIS_INSTALLATION:
+                return self.apply(checkpoint)
+            return replace(checkpoint, state=_STATES.get(error.code, UNREADABLE), problem=error.message)
+        return replace(checkpoint, format=contents.format, state=COMPLETE, problem="")
 
     def apply(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return the checkpoint with what an earlier reading has found out, if it is still so."""
@@ -116,6 +127,18 @@ def _read(checkpoint: Checkpoint, find_size: FindSize) -> Contents:
     from tb_ckptmeta.engine.bundle import read_contents
 
     return read_contents(checkpoint.prefix, find_size)
+
+
+def _look_again(checkpoint: Checkpoint) -> Stamps | None:
+    """Return the stamps of now; None where a file has gone. Those of a remote one are in its listing."""
+    if checkpoint.listed is None:
+        return _stamp_files(checkpoint)
+    from tb_ckptmeta.engine.scan_remote import look_at
+
+    try:
+        return look_at(checkpoint).mark
+    except CkptMetaError:
+        return None
 
 
 def _stamp_files(checkpoint: Checkpoint) -> Stamps:

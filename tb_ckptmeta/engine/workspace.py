@@ -188,11 +188,7 @@ class Workspace:
 
     def inspect(self, checkpoint: Checkpoint) -> Checkpoint:
         """Read the index, and return the checkpoint with its format and its true state, whatever that is."""
-        try:
-            self._inspector.read(checkpoint)
-        except CkptMetaError:
-            pass
-        return self._inspector.apply(checkpoint)
+        return self._inspector.inspect(checkpoint)
 
     def choose(
         self,

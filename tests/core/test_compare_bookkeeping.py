@@ -51,9 +51,12 @@ def test_compare_of_a_compiled_model_keeps_its_optimizer_and_metrics_out_of_the_
 
 def test_compare_tells_what_was_saved_beside_the_model_from_the_trainings_own() -> None:
     model, critic = mlp(), node(judge=dense(3, 1))
-    parts = {"critic": critic, "shared": node(same=model, more=variable(3)), "loss": variable()}
+    parts = {"critic": critic, "shared": node(same=model, more=variable(3)), "embedding": variable(7, 3)}
     pair = node(model=model, **parts)
     own = {"optimizer": adam(model), "save_counter": variable(dtype="int64"), "step": variable(dtype="int64")}
+    # By whatever name: a counter, the best loss so far, a generator, an iterator.
+    own |= {"rounds": variable(dtype="int64"), "best": variable(), "rng": node(_state_var=variable(3, dtype="int64"))}
+    own |= {"batches": Object(state="ITERATOR_STATE")}
     for saved, above in ((node(**pair.children, **own), ""), (node(nets=pair, **own), "nets/")):
         found = compare(rebuild(mlp()), save(saved))
         assert (found.status, found.unexpected) == (MATCH, [])
@@ -62,9 +65,9 @@ def test_compare_tells_what_was_saved_beside_the_model_from_the_trainings_own() 
             f"{above}critic/judge/_kernel": f"{above}critic",
             f"{above}critic/judge/bias": f"{above}critic",
             f"{above}shared/more": f"{above}shared",
-            f"{above}loss": f"{above}loss",
+            f"{above}embedding": f"{above}embedding",
         }
-        assert len(found.bookkeeping) == 4 + 8 + 2 + 2
+        assert len(found.bookkeeping) == 4 + 8 + 2 + 2 + 4
 
 
 @pytest.mark.parametrize("edge", ["iter", "_iterations", "iterations"])

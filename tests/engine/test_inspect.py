@@ -110,9 +110,13 @@ def test_inspector_of_what_is_written_while_it_is_read_calls_it_no_corrupt_one(
     with monkeypatch.context() as patched:
         patched.setattr(bundle, "read_contents", read_half)
         assert code_of(inspector, checkpoint) is Code.CHECKPOINT_INCOMPLETE
+        index.write_bytes(whole)
+        found = inspector.inspect(checkpoint)
+        assert found.state == "incomplete"
+        assert "ckpt-10 is being written: it changed while it was read" in found.problem
     assert code_of(inspector, checkpoint) is Code.CHECKPOINT_CORRUPT
     index.write_bytes(whole)
-    assert inspector.read(checkpoint).format == "object"
+    assert inspector.inspect(checkpoint).state == "complete"
 
 
 def test_inspector_of_a_shard_that_has_gone_says_so(runs: Path) -> None:

@@ -15,15 +15,18 @@ from s3 import S3, listings, reads
 
 from tb_ckptmeta.core.checkpoint import Checkpoint
 from tb_ckptmeta.core.errors import CkptMetaError, Code
+from tb_ckptmeta.engine import bundle
 from tb_ckptmeta.engine import fetch as fetching
 from tb_ckptmeta.engine.bundle import read_contents
 from tb_ckptmeta.engine.fetch import fetch, fetched
 from tb_ckptmeta.engine.inspect import COMPLETE, CORRUPT, Inspector
 from tb_ckptmeta.engine.listing import Logdir
 from tb_ckptmeta.engine.process import Step
+from tb_ckptmeta.engine.recognise import INCOMPLETE
 from tb_ckptmeta.engine.scan import Scanner, find_by_prefix
 
 MLP = "mlp/ckpt-10"
+BEING_WRITTEN = "Checkpoint ckpt-10 is being written: it changed while it was read. Ask again."
 
 
 def get(prefix: str) -> Checkpoint:
@@ -118,6 +121,29 @@ def test_truncated_file_is_corrupt(memory: Callable, mlp: Path, file: str, said:
     assert corrupt.value.code is Code.CHECKPOINT_CORRUPT
     assert f"{listed.prefix}.{file}" in corrupt.value.message
     assert inspector.apply(listed).state == CORRUPT
+
+
+@pytest.mark.parametrize("becomes", ["half", "nothing"])
+def test_checkpoint_that_is_written_while_it_is_read_is_no_corrupt_one(
+    upload: Callable, s3: S3, mlp: Path, monkeypatch: pytest.MonkeyPatch, becomes: str
+) -> None:
+    url, inspector, actual = upload(mlp), Inspector(), bundle.read_contents
+    asked = {"Bucket": url.removeprefix("s3://"), "Key": f"{MLP}.index"}
+    listed = get(f"{url}/{MLP}")
+
+    def read_half(*given: Any) -> Any:
+        s3.client.put_object(**asked, Body=(mlp / f"{MLP}.index").read_bytes()[:-30])
+        try:
+            return actual(*given)
+        finally:
+            if becomes == "nothing":
+                s3.client.delete_object(**asked)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bundle, "read_contents", read_half)
+        found = inspector.inspect(listed)
+    assert (found.state, found.problem) == (INCOMPLETE, BEING_WRITTEN)
+    assert inspector.inspect(listed).state == {"half": CORRUPT, "nothing": INCOMPLETE}[becomes]
 
 
 def test_empty_index_is_corrupt(upload: Callable, mlp: Path) -> None:
