@@ -135,7 +135,8 @@ def _check(a: Subject, b: Subject, values: bool) -> None:
     if checkpoints and calls:
         checkpoint, builder = checkpoints[0], calls[0].builder
         command = ["tb-ckptmeta", "verify", checkpoint.prefix, "--builder", builder.name]
-        command += ["--builders", builder.spec.given]
+        if not builder.spec.entry_point:  # those are found by themselves
+            command += ["--builders", builder.spec.given]
         raise CkptMetaError(
             Code.BAD_REQUEST,
             "A checkpoint is compared with a builder by a verdict, which knows the model: "

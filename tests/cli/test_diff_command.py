@@ -9,6 +9,13 @@ from typing import Any
 
 import pytest
 
+from tb_ckptmeta.core.errors import CkptMetaError
+from tb_ckptmeta.core.job import BuilderDescription, Spec
+from tb_ckptmeta.engine.diff import BuilderCall
+from tb_ckptmeta.engine.registry import RegisteredBuilder
+from tb_ckptmeta.engine.scan import find_by_prefix
+from tb_ckptmeta.engine.workspace import open_workspace
+
 Cli = Callable[..., Any]
 
 BUILDERS = """
@@ -169,3 +176,15 @@ def test_diff_with_too_little_memory_or_time_says_which_limit_to_raise(cli: Cli,
     assert outcome.stderr.startswith("tb-ckptmeta: The comparison of ckpt-10 and ckpt-30 took more than 0.001 GiB")
     assert "raise the limit (--memory-limit" in outcome.stderr
     assert outcome.left_behind == []
+
+
+@pytest.mark.parametrize("entry_point", [False, True])
+def test_command_that_is_offered_names_the_builders_that_have_to_be_given(demo_runs: Path, entry_point: bool) -> None:
+    checkpoint = find_by_prefix(str(demo_runs / "mlp" / "ckpt-30"))
+    assert checkpoint is not None
+    spec = Spec("zoo = its_package.builders (entry point)" if entry_point else "zoo.py", None, "zoo", "/", entry_point)
+    call = BuilderCall(RegisteredBuilder(spec, BuilderDescription("zoo", (), None, None, "", (), "")), {})
+    with open_workspace() as workspace, pytest.raises(CkptMetaError) as refused:
+        workspace.diff(checkpoint, call)
+    offered = f"tb-ckptmeta verify {checkpoint.prefix} --builder zoo{'' if entry_point else ' --builders zoo.py'};"
+    assert offered in refused.value.message
