@@ -107,8 +107,9 @@ def find_bookkeeping_nodes(
 ) -> set[int]:
     """Return the nodes below `start` that belong to the training alone.
 
-    Those are slot variables, and what can be reached only through an optimizer or another edge of the
-    training; never a node in `known`, which the model has itself, unless it is one that `adapt` counts in.
+    Those are slot variables, and what can be reached only through an optimizer or another edge of the training; never a
+    node in `known`, which the model has itself and reads, unless it is one that `adapt` counts in, or an optimizer to
+    judge by what it holds: one that a builder compiles has none of its slots yet.
     """
     slots = {slot for node in saved.nodes for _, _, slot in node.slots}
     seen = {start}
@@ -118,7 +119,9 @@ def find_bookkeeping_nodes(
             if child in seen or child in slots:
                 continue
             counting = name in _COUNTING_EDGES and not saved.nodes[child].children
-            if counting or (child not in known and _is_training(saved, tensors, name, child)):
+            if counting or (
+                _is_optimizer(saved, tensors, child) if child in known else _is_training(saved, tensors, name, child)
+            ):
                 continue
             seen.add(child)
             queue.append(child)
@@ -126,23 +129,27 @@ def find_bookkeeping_nodes(
 
 
 def find_beside(
-    saved: ObjectGraph, tensors: Mapping[str, StoredTensor], attachment: Sequence[str], known: Collection[int]
+    saved: ObjectGraph,
+    tensors: Mapping[str, StoredTensor],
+    attachment: Sequence[str],
+    known: Collection[int],
+    part: Collection[int],
 ) -> dict[str, str]:
     """Return key -> object that holds it, of what a checkpoint has beside the model and is not the training's own.
 
     Such are the other half of a GAN, an average of the weights. `attachment` are the edges to the model, `known` the
-    nodes that it has itself.
+    nodes that it has itself and reads, `part` those of its part of the checkpoint.
     """
     chain = [0]
     for name in attachment:
         chain.append(saved.nodes[chain[-1]].children[name])
     # Not what hangs on the model as well.
-    seen = {*saved.reachable(chain[-1]), *chain, *find_bookkeeping_nodes(saved, tensors, 0, known)}
+    seen = {*part, *chain, *find_bookkeeping_nodes(saved, tensors, 0, known)}
     seen |= {slot for node in saved.nodes for _, _, slot in node.slots}
     beside: dict[str, str] = {}
     queue = [
         (child, "/".join((*attachment[:depth], name)))
-        for depth, above in enumerate(chain[:-1])
+        for depth, above in enumerate(chain)
         for name, child in saved.nodes[above].children.items()
         # A scalar of its own is a counter, the best loss so far, a rate: by whatever name, of the training.
         if not _is_scalar(saved, tensors, child)
@@ -170,12 +177,16 @@ def find_likely_model(saved: ObjectGraph, tensors: Mapping[str, StoredTensor]) -
 
 
 def _is_training(saved: ObjectGraph, tensors: Mapping[str, StoredTensor], name: str, child: int) -> bool:
-    node = saved.nodes[child]
     if name in _COUNTER_EDGES:
         return _is_scalar(saved, tensors, child)
-    if name in _TRAINING_EDGES or node.slots:
+    return name in _TRAINING_EDGES or _is_optimizer(saved, tensors, child)
+
+
+def _is_optimizer(saved: ObjectGraph, tensors: Mapping[str, StoredTensor], child: int) -> bool:
+    """Tell an optimizer by whatever name: it has slots, or counts steps, in one integer, and has what they have."""
+    node = saved.nodes[child]
+    if node.slots:
         return True
-    # An optimizer under another name: it counts steps, in one integer, and has what optimizers have.
     steps = [saved.nodes[c].keys for n, c in node.children.items() if n in _STEP_EDGES]
     counts = any(
         k in tensors and tensors[k].shape == () and "int" in tensors[k].dtype for s in steps for k in s.values()

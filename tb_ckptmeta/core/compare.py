@@ -7,6 +7,7 @@ saving). A name-based one is compared by variable name.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +21,7 @@ from tb_ckptmeta.core.verdict import MATCH, MISMATCH, PARTIAL
 from tb_ckptmeta.core.walk import (
     Attached,
     Pairs,
+    Walk,
     agrees,
     attach,
     pair_by_name,
@@ -35,7 +37,8 @@ class Comparison:
     `binding`: index of a model variable -> the checkpoint key that restores it.
     `attachment`: edge names from the checkpoint's root to the model; () is the root itself. None for a
     name-based comparison. `listed`: what sits there is not the model but its list of variables. `nodes`: node of the
-    checkpoint -> object of the model, of an object-based comparison. `mapped`: by more than TensorFlow's own restore
+    checkpoint -> object of the model, of an object-based comparison; `known`: those of them whose object the model
+    reads variables of. `mapped`: by more than TensorFlow's own restore
     goes by: renames, or a checkpoint of Keras 2 under a model of Keras 3.
     """
 
@@ -52,6 +55,7 @@ class Comparison:
     attachment: tuple[str, ...] | None
     listed: bool = False
     nodes: Mapping[int, int] = field(default_factory=dict)
+    known: frozenset[int] = frozenset()
     mapped: bool = False
 
 
@@ -82,7 +86,8 @@ def _compare_arrays(rebuilt: Rebuilt, contents: Contents, renames: Sequence[Rena
     paths = {"/".join(renaming.apply(tuple(path.split("/")))[0]): path for path in contents.tensors}
     loads = [(index, paths[path]) for index, path in rebuilt.loads if path in paths]
     binding = {index: path for index, path in loads if index is not None}
-    beside = {path for index, path in loads if index is None}  # of a variable that no graph reads
+    # Of a variable that no graph reads, or that another array is loaded into later.
+    beside = {path for index, path in loads if index is None}
     left = _without(list(contents.tensors), list(binding.values()))
     kept = [k for k in left if k in beside or bookkeeping.is_array_bookkeeping(k)]
     found = _conclude(rebuilt, contents, binding, _without(left, kept), kept, [], None)
@@ -121,18 +126,50 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, r
     tables = [k for n in walk.nodes for a, k in saved.nodes[n].keys.items() if a not in (VALUE, CONFIGURATION)]
     if tables:
         notes.append(f"An exported graph restores variables alone, not the tables or other state in: {_some(tables)}")
-    part = set(saved.reachable(walk.start))
-    own = bookkeeping.find_bookkeeping_nodes(saved, contents.tensors, walk.start, walk.nodes)
+    read = _find_read(rebuilt)
+    known = frozenset(node for node, model_node in walk.nodes.items() if model_node in read)
+    part = _find_part(rebuilt, saved, walk)
+    own = bookkeeping.find_bookkeeping_nodes(saved, contents.tensors, walk.start, known)
     bound_keys = set(walk.binding.values())
     model_keys = {key for node in part - own for key in saved.nodes[node].keys.values()} - configurations
     left = [k for k in contents.tensors if k not in bound_keys]
     unexpected = [k for k in left if k in model_keys]
     found = _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
-    beside = bookkeeping.find_beside(saved, contents.tensors, walk.path, walk.nodes)
+    beside = bookkeeping.find_beside(saved, contents.tensors, walk.path, known, part)
     kept = [{**row, "beside": beside.get(row["key"])} for row in found.bookkeeping]
-    found = replace(found, bookkeeping=kept, mapped=bool(renames or beyond), nodes=walk.nodes)
+    found = replace(found, bookkeeping=kept, mapped=bool(renames or beyond), nodes=walk.nodes, known=known)
     # Which half of a pair, a GAN's or a target network's, is meant is not ours to guess.
     return replace(found, status=PARTIAL) if attached.ambiguous and found.status == MATCH else found
+
+
+def _find_part(rebuilt: Rebuilt, saved: ObjectGraph, walk: Walk) -> set[int]:
+    """Return the nodes of the model's part of a checkpoint: all below where it sits.
+
+    Of a `tf.train.Checkpoint` that a builder has made of some named parts, all of them found, what is below those.
+    """
+    read = (i for i, v in enumerate(rebuilt.variables) if v.read)
+    if not rebuilt.container or any(i not in walk.binding for i in read):  # else a part may have another name
+        return set(saved.reachable(walk.start))
+    part = {walk.start}
+    for child in saved.nodes[walk.start].children.values():
+        if child in walk.nodes:
+            part.update(saved.reachable(child))
+    return part
+
+
+def _find_read(rebuilt: Rebuilt) -> set[int]:
+    """Return the objects of a model from which one comes to a variable that the graph reads."""
+    assert rebuilt.objects is not None
+    above: dict[int, list[int]] = defaultdict(list)
+    for node, held in enumerate(rebuilt.objects.nodes):
+        for child in held.children.values():
+            above[child].append(node)
+    queue = [node for node, variable in rebuilt.owners.items() if rebuilt.variables[variable].read]
+    read = set(queue)
+    for node in queue:
+        queue += [n for n in above[node] if n not in read]
+        read.update(above[node])
+    return read
 
 
 ACROSS_KERAS = (

@@ -82,7 +82,7 @@ def list_saved_paths(contents: Contents, found: Comparison) -> dict[str, Path]:
     start = 0
     for name in found.attachment:
         start = contents.objects.nodes[start].children[name]
-    own = bookkeeping.find_bookkeeping_nodes(contents.objects, contents.tensors, start, found.nodes)
+    own = bookkeeping.find_bookkeeping_nodes(contents.objects, contents.tensors, start, found.known)
     return {
         contents.objects.nodes[node].keys[VALUE]: path
         for node, path in _find_paths(contents.objects, start, own).items()

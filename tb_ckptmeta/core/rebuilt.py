@@ -38,11 +38,12 @@ class Rebuilt:
     `listed`: what a Keras model's own list `variables` holds, as indices into `variables`; None for what is not
     among them. A Keras `Model.export` saves this list, and not the model.
     `loads`: (index into `variables`, path) for each array of a Keras file that Keras loads; None for a variable that
-    is not among them.
+    is not among them, and for an array that another one replaces.
     `older_orders`: node of `objects` -> its layers, as nodes, in the order that Keras 2 gives them, where that is
     another.
     `frozen`: what a Keras model does not train although it was created trainable, as indices into `variables`.
     `configured`: the model comes from the configuration in a Keras file, and not from a builder.
+    `container`: the root is a `tf.train.Checkpoint` that the builder made of what it means.
     `config`: a Keras model's configuration, as its `to_json` has it, or None.
     `classes`: name scope -> class name of the layer that made it.
     `versions`: library -> version that it was rebuilt with.
@@ -62,6 +63,7 @@ class Rebuilt:
     frozen: tuple[int, ...] = ()
     configured: bool = False
     older_orders: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    container: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -79,6 +81,7 @@ class Rebuilt:
             "frozen": list(self.frozen),
             "configured": self.configured,
             "older_orders": [[node, list(order)] for node, order in self.older_orders.items()],
+            "container": self.container,
         }
 
     @classmethod
@@ -104,4 +107,5 @@ class Rebuilt:
             tuple(value["frozen"]),
             value["configured"],
             dict(value["older_orders"]),
+            value["container"],
         )

@@ -211,7 +211,9 @@ class Workspace:
 
         rules = parse_renames(renames)
         builders = self.registry.read(self._patience)
-        pairing = self._pair(checkpoint, builders) if pairing is None else pairing
+        if pairing is None:
+            # What a record says now counts where nothing else has been asked for.
+            pairing = self._pair(checkpoint, builders, 2.0 if builder is None or arguments is None else 60.0)
         if builder is None:
             builder = get_paired(checkpoint, pairing, builders)
         registered = builders.get(builder)
@@ -293,8 +295,8 @@ class Workspace:
             on_steps=on_steps,
         )
 
-    def _pair(self, checkpoint: Checkpoint, builders: Builders) -> Pairing:
-        return pair(checkpoint, builders, self.scan(max_age=60.0).find_records(checkpoint))
+    def _pair(self, checkpoint: Checkpoint, builders: Builders, max_age: float = 2.0) -> Pairing:
+        return pair(checkpoint, builders, self.scan(max_age=max_age).find_records(checkpoint))
 
     def _try(self, choice: Choice, contents: Contents) -> Rebuilt:
         """Rebuild without keeping: one of many tries must not drive out what is shown."""

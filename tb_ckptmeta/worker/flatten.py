@@ -156,7 +156,8 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
     graph = tf.Graph()
     flat = Flat(graph, {}, {}, leaves=forward.trace.leaves)
     flat.notes += describe_random(find_random(forward.graph_def, forward.outputs))
-    keep = set(keep_initial)
+    # Before there is a graph: in one, no variable can be read.
+    initials = {index: _find_initial(forward, index) for index in keep_initial}
     tables = {id(r.resource_handle): r for r in objects.resources if hasattr(r, "resource_handle")}
     graph_def = forward.graph_def
     for node in graph_def.node:
@@ -171,7 +172,7 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
                 index = forward.read_by[name]
                 if index not in flat.variables:
                     flat.variables[index] = make_variable(
-                        forward.variables[index], forward.resource_variables[index], index in keep
+                        forward.variables[index], forward.resource_variables[index], initials.get(index)
                     )
                 input_map[name] = flat.variables[index].handle
             elif id(outer) in tables:
@@ -337,16 +338,13 @@ def make_constant(name: str, value: Any) -> Any:
     return node
 
 
-def make_variable(described: ModelVariable, variable: Any, keep_initial: bool) -> Any:
-    """Make the graph's own variable. Its name is exact: it is no scope's child."""
+def make_variable(described: ModelVariable, variable: Any, initial: Callable[[], Any] | None) -> Any:
+    """Make the graph's own variable, of zeros without an `initial`. Its name is exact: it is no scope's child."""
     shape, dtype = variable.shape, variable.dtype.base_dtype
-    initial: Any = lambda: _zeros(shape, dtype)  # noqa: E731
-    if keep_initial:
-        initial = _initial_value(variable, shape, dtype)
     fixed = shape.is_fully_defined()
     with tf.name_scope(""):
         return v1.Variable(
-            initial,
+            initial or (lambda: _zeros(shape, dtype)),
             name=described.name,
             dtype=dtype,
             shape=None if fixed else shape,
@@ -356,18 +354,26 @@ def make_variable(described: ModelVariable, variable: Any, keep_initial: bool) -
         )
 
 
-def _initial_value(variable: Any, shape: Any, dtype: Any) -> Callable[[], Any]:
-    """Return the builder's own initializer, as graph operations."""
+def _find_initial(forward: Forward, index: int) -> Callable[[], Any]:
+    """Return the builder's own initializer, as graph operations.
+
+    Raises:
+        CkptMetaError: UNSUPPORTED_MODEL for one that is a part of the call.
+    """
+    variable = forward.resource_variables[index]
+    dtype = variable.dtype.base_dtype
     given = getattr(variable, "ckptmeta_initial_value", None)
-
-    def initial() -> Any:
-        if callable(given):
-            return tf.cast(given(), dtype)
-        value = variable if given is None else given
-        return tf.constant(value.numpy() if hasattr(value, "numpy") else value, dtype)
-
-    del shape
-    return initial
+    if callable(given):
+        return lambda: tf.cast(given(), dtype)
+    value = variable if given is None else given
+    if tf.is_symbolic_tensor(value):
+        raise CkptMetaError(
+            Code.UNSUPPORTED_MODEL,
+            f"Variable {forward.variables[index].name} is not in the checkpoint, and the model makes it within its "
+            "call, of what is computed there: no initial value can be kept. Make it before, or save it.",
+        )
+    held = value.numpy() if hasattr(value, "numpy") else value
+    return lambda: tf.constant(held, dtype)
 
 
 def _zeros(shape: Any, dtype: Any) -> Any:

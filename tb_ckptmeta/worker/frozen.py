@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
+from tb_ckptmeta.core.errors import CkptMetaError, Code
+
 v1 = tf.compat.v1
 
 TABLES = "init_all_tables"
 """The operation of a frozen graph that fills its tables, where it has some: `tf.compat.v1.tables_initializer`'s."""
+
+_ASSIGNS = re.compile(
+    r"Assign(Add|Sub)?(VariableOp)?|Resource(Scatter|Apply|SparseApply)\w+|ResourceStridedSliceAssign"
+    r"|Scatter(Nd)?(Add|Sub|Mul|Div|Min|Max|Update)"
+)
+_MOST_NAMED = 5
 
 
 def freeze(meta_graph: Any, prefix: str, initialize: bool, names: Iterable[str]) -> Any:
@@ -18,6 +27,9 @@ def freeze(meta_graph: Any, prefix: str, initialize: bool, names: Iterable[str])
 
     `initialize`: run the initializers first, for variables that nothing restores. `names`: operations to keep, with
     all that they need.
+
+    Raises:
+        CkptMetaError: FORMAT_LIMIT for a model that changes its variables when it is called.
     """
     with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
         saver = v1.train.import_meta_graph(meta_graph)
@@ -29,4 +41,18 @@ def freeze(meta_graph: Any, prefix: str, initialize: bool, names: Iterable[str])
         tables = v1.get_collection(v1.GraphKeys.TABLE_INITIALIZERS)
         if tables:
             kept.append(tf.group(*tables, name=TABLES).name)
-        return v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(add_shapes=False), kept)
+        graph_def = graph.as_graph_def(add_shapes=False)
+        _require_constant(graph_def, kept)
+        return v1.graph_util.convert_variables_to_constants(session, graph_def, kept)
+
+
+def _require_constant(graph_def: Any, kept: list[str]) -> None:
+    needed = v1.graph_util.extract_sub_graph(graph_def, kept)
+    assigned = list(dict.fromkeys(n.input[0].partition(":")[0] for n in needed.node if _ASSIGNS.fullmatch(n.op)))
+    if assigned:
+        more = f" and {len(assigned) - _MOST_NAMED} more" if len(assigned) > _MOST_NAMED else ""
+        raise CkptMetaError(
+            Code.FORMAT_LIMIT,
+            f"The model changes variables when it is called ({', '.join(assigned[:_MOST_NAMED])}{more}), and this "
+            "format has constants alone. Formats that hold variables: metagraph, saved_model, checkpoint.",
+        )

@@ -1,4 +1,6 @@
-"""Read in a graph what its inputs may be: how large an index, which words a table knows. Runs in the worker."""
+"""Read in a graph what its inputs may be: how large an index, which words a table knows, whether text is an image. Runs
+in the worker.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 v1 = tf.compat.v1
@@ -44,18 +47,25 @@ _HANDS_ON = frozenset(
 )
 _MOST_OPERATIONS = 500
 
+# What takes images of any format, and what takes but one.
+_DECODES_ANY = frozenset({"DecodeImage", "DecodeJpeg", "DecodePng"})
+_DECODES_JPEG = "DecodeAndCropJpeg"
+_IMAGES = 2
+_IMAGE_SHAPE = (64, 64, 3)
+
 
 @dataclass(frozen=True)
 class Hints:
     """What is known of a model's inputs.
 
     `limits`: signature name -> the smallest table that its integers are indices of. `words`, `codes`: what the
-    model's lookup tables know.
+    model's lookup tables know. `images`: encoded ones, for a model that decodes such.
     """
 
     limits: Mapping[str, int] = field(default_factory=dict)
     words: Sequence[bytes] = ()
     codes: Sequence[int] = ()
+    images: Sequence[bytes] = ()
 
 
 def find_limits(inputs: Iterable[tuple[str, Any]], find_shape: Callable[[Any], Any]) -> dict[str, int]:
@@ -121,6 +131,18 @@ def find_keys(tables: Iterable[tuple[Any, Any, Any]], run: Callable[[Any], Any])
     return sorted(words)[:MOST_KEYS], sorted(codes)[:MOST_KEYS]
 
 
+def find_images(graph_def: Any, run: Callable[[Any], Any]) -> list[bytes]:
+    """Return encoded images, always the same, where a graph decodes such; `run` gives the value of a tensor."""
+    nodes = (*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def))
+    decodes = {node.op for node in nodes} & {*_DECODES_ANY, _DECODES_JPEG}
+    if not decodes:
+        return []
+    encode = tf.io.encode_jpeg if _DECODES_JPEG in decodes else tf.io.encode_png
+    generator = np.random.default_rng(0)
+    pixels = [generator.integers(0, 256, _IMAGE_SHAPE, np.uint8) for _ in range(_IMAGES)]
+    return [bytes(run(encode(image))) for image in pixels]
+
+
 def find_eager_hints(trace: Any, forward: Any, resources: Iterable[Any]) -> Hints:
     """Read the hints of a trace."""
 
@@ -133,8 +155,11 @@ def find_eager_hints(trace: Any, forward: Any, resources: Iterable[Any]) -> Hint
         for r in resources
         if hasattr(r, "resource_handle") and hasattr(r, "key_dtype") and hasattr(r, "value_dtype")
     ]
-    words, codes = find_keys(tables, lambda tensor: tensor.numpy())
-    return Hints(find_limits(trace.inputs, find_shape), words, codes)
+
+    def run(tensor: Any) -> Any:
+        return tensor.numpy()
+
+    return Hints(find_limits(trace.inputs, find_shape), *find_keys(tables, run), find_images(forward.graph_def, run))
 
 
 def find_graph_hints(graph: Any, inputs: Mapping[str, Any], session: Any) -> Hints:
@@ -148,5 +173,5 @@ def find_graph_hints(graph: Any, inputs: Mapping[str, Any], session: Any) -> Hin
         for operation in graph.get_operations()
         if operation.type in ("HashTableV2", "MutableHashTableV2")
     ]
-    words, codes = find_keys(tables, session.run)
-    return Hints(find_limits(inputs.items(), find_shape), words, codes)
+    images = find_images(graph.as_graph_def(), session.run)
+    return Hints(find_limits(inputs.items(), find_shape), *find_keys(tables, session.run), images)

@@ -82,7 +82,7 @@ def _make_template() -> Any:
     """Return the node of a variable as this TensorFlow makes it, with all the attributes that it gives it."""
     with tf.Graph().as_default():
         scalar = tf.zeros([])
-        variable = make_variable(ModelVariable(_TEMPLATE, (), "float32", True, True), scalar, False)
+        variable = make_variable(ModelVariable(_TEMPLATE, (), "float32", True, True), scalar, None)
         return variable.handle.op.node_def
 
 

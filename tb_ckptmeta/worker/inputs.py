@@ -70,7 +70,7 @@ def _draw(
 ) -> Array:
     dtype = tf.as_dtype(dtype)
     if dtype == tf.string:
-        words = _choose_words(hints.words, breadth)
+        words = list(hints.images) or _choose_words(hints.words, breadth)
         return np.array(generator.choice(np.array(words, object), size=sizes), dtype=object)
     if dtype == tf.bool:
         return np.asarray(generator.integers(0, 2, size=sizes)).astype(bool)

@@ -109,6 +109,20 @@ def find_moved_saving_names(flavour: str) -> list[str]:
     return moved
 
 
+@contextlib.contextmanager
+def _without_optimizer(model: Any) -> Iterator[None]:
+    """Hide how a model was compiled: tf_keras asks the optimizer of what it loads for the values of its variables."""
+    held = vars(model)
+    optimizer = held.get("optimizer")
+    if optimizer is not None:
+        held["optimizer"] = None
+    try:
+        yield
+    finally:
+        if optimizer is not None:
+            held["optimizer"] = optimizer
+
+
 def load_state(
     model: Any, flavour: str, groups: Any, assign: Callable[[Any, Any], None]
 ) -> list[tuple[Any, BaseException]]:
@@ -158,7 +172,7 @@ def load_state(
     known = inspect.signature(saving._load_state).parameters
     # Without a list of errors, one would end the loading: then go on, and let Keras warn.
     skip = "error_msgs" not in known
-    with _catch_assignments(flavour, assign):
+    with _catch_assignments(flavour, assign), _without_optimizer(model):
         saving._load_state(
             model,
             weights_store=Store(),
@@ -310,6 +324,19 @@ def list_layers(model: Any) -> list[Any]:
     """Return a Keras model and every layer below it."""
     flatten = getattr(model, "_flatten_layers", None)
     return list(flatten()) if flatten is not None else [model, *getattr(model, "layers", ())]
+
+
+def write_config(model: Any) -> str:
+    """Return a Keras model's `to_json` without how it was compiled: that asks the optimizer for variables' values."""
+    compiled = [m for m in list_layers(model) if hasattr(m, "get_compile_config")]
+    for each in compiled:
+        object.__setattr__(each, "get_compile_config", lambda: None)
+    try:
+        text: str = model.to_json()
+    finally:
+        for each in compiled:
+            object.__delattr__(each, "get_compile_config")
+    return text
 
 
 def list_variables(model: Any) -> list[Any]:

@@ -45,14 +45,20 @@ class StoredArray:
 
 @dataclass
 class Loaded:
-    """What a loading did. `paths`: id of a variable -> the variable, and the path of its array. `notes`: for people."""
+    """What a loading did. `paths`: id of a variable -> the variable, and the path of its array. `notes`: for people.
+
+    `replaced`: arrays that were loaded into a variable before its own, which hold the same where Keras has saved them.
+    """
 
     paths: dict[int, tuple[Any, str]] = field(default_factory=dict)
+    replaced: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def assign(self, variable: Any, value: Any) -> None:
         """Record an assignment; what a layer computes is not the file's."""
         if type(value) is StoredArray:
+            if id(variable) in self.paths:  # a wrapper's own, and the wrapped layer's
+                self.replaced.append(self.paths[id(variable)][1])
             self.paths[id(variable)] = (variable, value.path)
             return
         self.paths.pop(id(variable), None)
@@ -96,7 +102,8 @@ def find_loads(
     paths = ["/".join(rename_path(renames, tuple(path.split("/")))) for path in source.arrays]
     loaded = load_stand_ins(who, root, paths)
     indices = find_listed(forward, [variable for variable, _ in loaded.paths.values()])
-    return tuple(zip(indices, [path for _, path in loaded.paths.values()], strict=True)), loaded.notes
+    loads = zip(indices, [path for _, path in loaded.paths.values()], strict=True)
+    return (*loads, *((None, path) for path in loaded.replaced)), loaded.notes
 
 
 class _Groups:

@@ -30,7 +30,7 @@ from tb_ckptmeta.worker.export import write_export
 from tb_ckptmeta.worker.flatten import Flat, Forward, describe_forward, find_forward, find_listed, flatten
 from tb_ckptmeta.worker.graph_mode import build_in_graph
 from tb_ckptmeta.worker.inline import cut, inline
-from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes, list_variables
+from tb_ckptmeta.worker.keras_private import find_flavour, find_layer_classes, list_variables, write_config
 from tb_ckptmeta.worker.keras_weights import find_loads
 from tb_ckptmeta.worker.load import find_dependencies
 from tb_ckptmeta.worker.objects import walk_objects
@@ -145,6 +145,7 @@ def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps
         objects.untracked,
         find_frozen(forward, built.root),
         older_orders=objects.older_orders,
+        container=isinstance(built.root, (tf.train.Checkpoint, tf.compat.v1.train.Checkpoint)),
     )
 
     def make_flat(comparison: Comparison | None) -> Flat:
@@ -189,7 +190,7 @@ def _read_config(root: Any) -> Mapping[str, Any] | None:
     if find_flavour(root) is None or not hasattr(root, "to_json"):
         return None
     try:
-        config = json.loads(root.to_json())
+        config = json.loads(write_config(root))
     except Exception:
         return None
     layers = config.get("config", {}).get("layers") if isinstance(config, dict) else None

@@ -84,6 +84,7 @@ def _run_eagerly(
         loads=loads,
         untracked=objects.untracked,
         older_orders=objects.older_orders,
+        container=isinstance(built.root, (tf.train.Checkpoint, tf.compat.v1.train.Checkpoint)),
     )
     comparison = compare(rebuilt, contents, parse_renames(job.source.renames))
     steps.begin("restoring with TensorFlow")
@@ -102,11 +103,13 @@ def _run_eagerly(
             try:
                 status.assert_existing_objects_matched()
             except AssertionError as error:
-                raise CkptMetaError(
-                    Code.CHECK_FAILED,
-                    "tf.train.Checkpoint itself does not restore this model from this checkpoint.",
-                    str(error),
-                ) from error
+                # An optimizer that the builder has compiled, say: it may have what no checkpoint holds.
+                if not _is_restored(job, comparison, forward):
+                    raise CkptMetaError(
+                        Code.CHECK_FAILED,
+                        "tf.train.Checkpoint itself does not restore this model from this checkpoint.",
+                        str(error),
+                    ) from error
         restored_by, independent = "tf.train.Checkpoint", True
     else:
         restored_by, independent = _assign_bound(job, contents, comparison, forward, folder), False
@@ -138,6 +141,19 @@ def _run_eagerly(
     random = _confirm_random(find_random(forward.graph_def, forward.outputs), outputs, lambda: run(inputs), reset)
     _save(folder, inputs, outputs, initial, random)
     return {"restored_by": restored_by, "independent": independent}
+
+
+def _is_restored(job: Reference, comparison: Comparison, forward: Forward) -> bool:
+    """Tell whether every variable that the graph reads has the very value that the checkpoint holds."""
+    reader = tf.train.load_checkpoint(job.prefix)
+    for index, variable in enumerate(forward.variables):
+        if variable.read:
+            key = comparison.binding.get(index)
+            value = None if key is None else np.asarray(reader.get_tensor(key))
+            held = forward.resource_variables[index].numpy()
+            if value is None or value.dtype != held.dtype or value.tobytes() != held.tobytes():
+                return False
+    return True
 
 
 def _assign_bound(job: Reference, contents: Contents, comparison: Comparison, forward: Forward, folder: Path) -> str:
@@ -237,7 +253,11 @@ def _run_on_drawn(
             inputs = draw(NARROW)
             return inputs, run(inputs)
         except CkptMetaError:
-            raise first from None
+            message = (
+                f"{first.message.rstrip('.')}. The inputs were drawn at random, and this model may take others only: "
+                "without the check (on the command line --no-check) it is exported."
+            )
+            raise CkptMetaError(first.code, message, first.details) from None
     try:
         reset()
         inputs = draw(NARROW)

@@ -125,11 +125,17 @@ def get_children(trackable: Any) -> Mapping[str, Any]:
 
 
 def find_variable(trackable: Any) -> Any | None:
-    """Return the resource variable behind a trackable: itself, or what Keras or an auto-cast wraps."""
+    """Return the resource variable behind a trackable: itself, or what Keras, an auto-cast or a strategy wraps.
+
+    Of a variable that a distribution strategy has made, that of the first replica: a worker has one device.
+    """
     value = trackable
     for _ in range(4):
         if isinstance(value, ResourceVariable):
             return value
+        if isinstance(value, tf.distribute.DistributedValues):
+            value = next(iter(vars(value).get("_values", ())), None)
+            continue
         inner = None
         for name in ("_value", "_variable", "_v", "_distributed_container"):
             candidate = vars(value).get(name) if hasattr(value, "__dict__") else None

@@ -8,7 +8,7 @@ import pytest
 from objects_by_hand import VALUE, Object, dense, keys, mlp, names, node, rebuild, save, variable, walk
 
 from tb_ckptmeta.core.compare import compare
-from tb_ckptmeta.core.rebuilt import ModelVariable
+from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
 from tb_ckptmeta.core.verdict import MATCH, PARTIAL
 
 
@@ -68,6 +68,41 @@ def test_compare_tells_what_was_saved_beside_the_model_from_the_trainings_own() 
             f"{above}embedding": f"{above}embedding",
         }
         assert len(found.bookkeeping) == 4 + 8 + 2 + 2 + 4
+
+
+def test_compare_with_a_model_that_was_compiled_leaves_nothing_of_its_training_over() -> None:
+    def compile(model: Object, *, metrics: Object, **more: Object) -> Object:
+        rates = {"_iterations": variable(dtype="int64", read=False), "_learning_rate": variable(read=False)}
+        model.children |= {"optimizer": node(**rates, **more), "_compile_metrics": node(mean=metrics)}
+        return model
+
+    trained = Object({"0": variable(784, 128), "1": variable(784, 128)})
+    saved = compile(mlp(), metrics=node(total=variable(), count=variable()), _variables=trained)
+    # Not built yet, or built: then its lists have the model's own variables.
+    made, built = (compile(mlp(), metrics=node()) for _ in range(2))
+    kernel = built.children["hidden"].children["_kernel"]
+    built.children["optimizer"].children["_trainable_variables"] = Object({"0": kernel})
+    for model in (made, built):
+        found = compare(rebuild(model), save(node(model=saved)))
+        assert (found.status, found.unexpected, found.variables) == (MATCH, [], 4)
+        assert len(found.bookkeeping) == 4
+
+
+def test_compare_of_named_parts_that_are_all_there_leaves_the_others_aside() -> None:
+    def make(**parts: Object) -> Rebuilt:
+        return replace(rebuild(node(**parts)), container=True)
+
+    contents = save(node(first=mlp(), second=mlp(), other=node(judge=dense(3, 1)), step=variable(dtype="int64")))
+    found = compare(make(second=mlp()), contents)
+    assert (found.status, found.bound, found.unexpected) == (MATCH, 4, [])
+    assert {row["beside"] for row in found.bookkeeping} == {"first", "other", None}
+    # A part that is not there may have another name now: then what it may be is said.
+    found = compare(make(second=mlp(), judge=node(judge=dense(3, 1))), contents)
+    assert (found.status, found.bound) == (PARTIAL, 4)
+    assert {"other/judge/_kernel", "other/judge/bias"} <= set(keys(found.unexpected))
+    # Within a part nothing is left aside.
+    found = compare(make(second=node(hidden=dense(784, 128))), contents)
+    assert (found.status, keys(found.unexpected)) == (PARTIAL, ["second/digit/_kernel", "second/digit/bias"])
 
 
 @pytest.mark.parametrize("edge", ["iter", "_iterations", "iterations"])

@@ -1,0 +1,146 @@
+"""Builders as training scripts have them: they compile, build under a strategy, make models at import. As a script, it
+saves what they restore.
+"""
+
+import sys
+
+import keras
+import tensorflow as tf
+
+from tb_ckptmeta import Model, builder
+
+COMPILED = {"optimizer": "adam", "loss": "mse", "metrics": ["mae"]}
+
+
+def make(depth=1):
+    return keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(4, name=f"dense{n}") for n in range(depth))])
+
+
+@builder("compiled")
+def compiled(depth: int = 1, schedule: bool = False):
+    model = make(depth)
+    rate = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9) if schedule else 0.1
+    model.compile(**{**COMPILED, "optimizer": keras.optimizers.Adam(rate)})
+    return model
+
+
+@builder("compiled-and-built")
+def compiled_and_built():
+    model = compiled()
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+@builder("in-strategy")
+def in_strategy():
+    with tf.distribute.MirroredStrategy().scope():
+        return make()
+
+
+AT_IMPORT = make(2)
+
+
+@builder("at-import")
+def at_import():
+    return AT_IMPORT
+
+
+class Layers(tf.Module):
+    """Variables of every kind of initial value, beside the one that is saved."""
+
+    def __init__(self, kind="none"):
+        super().__init__()
+        self.kind = kind
+        self.weights = tf.Variable(tf.ones([4, 4]), name="weights")
+        if kind == "of-another":
+            self.more = tf.Variable(self.weights.read_value() * 2.0)
+        if kind == "drawn":
+            self.more = tf.Variable(tf.random.Generator.from_seed(1).normal([4, 4]))
+        if kind == "plain":
+            self.more = tf.Variable([[0.5] * 4] * 4)
+
+    @tf.function
+    def __call__(self, x):
+        if self.kind == "in-the-call" and not hasattr(self, "more"):
+            self.more = tf.Variable(tf.ones([4, 4]) * 3.0)
+        return x @ self.weights @ (self.more if hasattr(self, "more") else tf.eye(4))
+
+
+@builder("layers", inputs=tf.TensorSpec([None, 4], tf.float32))
+def layers(kind: str = "none"):
+    return Layers(kind)
+
+
+class Counts(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.weights = tf.Variable(tf.ones([4, 4]))
+        self.calls = tf.Variable(0, dtype=tf.int64, name="calls")
+
+    def __call__(self, x):
+        self.calls.assign_add(1)
+        return x @ self.weights
+
+
+builder("counts", inputs=tf.TensorSpec([None, 4], tf.float32))(Counts)
+
+
+class Photographs(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.weights = tf.Variable(tf.ones([3, 2]))
+
+    def __call__(self, photographs):
+        def read(photograph):
+            return tf.cast(tf.io.decode_jpeg(photograph, channels=3), tf.float32)
+
+        return tf.map_fn(lambda one: tf.reduce_mean(read(one), [0, 1]), photographs, tf.float32) @ self.weights
+
+
+builder("photographs", inputs=tf.TensorSpec([None], tf.string))(Photographs)
+
+
+class Choosy(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.weights = tf.Variable(tf.ones([4]))
+
+    def __call__(self, x):
+        tf.debugging.assert_greater(x, 1e6, message="too small for me")
+        return x * self.weights
+
+
+builder("choosy", inputs=tf.TensorSpec([None, 4], tf.float32))(Choosy)
+
+
+@builder("average")
+def average(beside: bool = False):
+    model = make()
+    more = {"generator": make()} if beside else {}
+    return Model(tf.train.Checkpoint(average=model, **more), call=model)
+
+
+@builder("wrapped")
+def wrapped():
+    convolution = keras.layers.Conv2D(4, 3)
+    return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.SpectralNormalization(convolution)])
+
+
+if __name__ == "__main__":
+    runs = sys.argv[1]
+    fitted = make()
+    fitted.compile(**COMPILED)
+    fitted.fit(tf.ones([4, 4]), tf.ones([4, 4]), verbose=0)
+    tf.train.Checkpoint(model=fitted, optimizer=fitted.optimizer).save(f"{runs}/fitted/ckpt")
+    tf.train.Checkpoint(model=fitted).save(f"{runs}/inside/ckpt")
+    tf.train.Checkpoint(model=make()).save(f"{runs}/bare/ckpt")
+    tf.train.Checkpoint(generator=make(), average=make(), critic=make(2)).save(f"{runs}/pair/ckpt")
+    for name, made in {
+        "layers": Layers(),
+        "counts": Counts(),
+        "photographs": Photographs(),
+        "choosy": Choosy(),
+    }.items():
+        tf.train.Checkpoint(made).save(f"{runs}/{name}/ckpt")
+    tf.io.gfile.makedirs(f"{runs}/wrapped")
+    wrapped().save_weights(f"{runs}/wrapped/ckpt.weights.h5")
