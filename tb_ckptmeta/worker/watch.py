@@ -220,12 +220,12 @@ class Watch:
             text = os.path.dirname(text)
 
     def add_alias(self, path: Any, alias: Any) -> None:
-        """Note a file that gets another name, where nobody listens to what is read by it."""
+        """Note a file that gets another name: what is read by that may go again, or be where nobody listens."""
         self.add_made(alias)
         beside = os.path.join(self._find_directory() or "", os.fsdecode(alias))
         text = os.path.join(os.path.dirname(beside), os.fsdecode(path))
         with self.look_aside():
-            is_read = not self.places.is_own(beside) and find_kind(text) == FILE
+            is_read = find_kind(text) == FILE and text not in self._made
         if is_read:
             self.add_file(text)
 

@@ -199,6 +199,7 @@ _OTHER_ANSWERS = {
         "os.rename(HERE / 'words/one.txt', made); made.read_text(); os.rename(made, HERE / 'words/one.txt')",
         change("words/one.txt"),
     ),
+    "link_gone": ("x = HERE / 'x'; os.link(HERE / 'table.npy', x); x.read_bytes(); x.unlink()", change("table.npy")),
     "symlink": (
         "import tempfile; made = Path(tempfile.mkdtemp(), 'x'); made.symlink_to(HERE / 'words/one.txt')",
         change("words/one.txt"),
