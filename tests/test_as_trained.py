@@ -112,6 +112,17 @@ def test_named_part_of_a_checkpoint_is_all_that_is_meant(trained: Trained, tmp_p
     assert others == ({"critic"} if beside else {"critic", "generator"})
 
 
+def test_parts_that_the_model_is_made_of_are_left_over(trained: Trained) -> None:
+    verdict = trained.verify("parts", "of-parts")  # `second` was a layer of it
+    assert (verdict.status, verdict.bound, len(verdict.unexpected)) == ("partial", 2, 2)
+
+
+@pytest.mark.parametrize("run", ["root", "bare"])
+def test_checkpoint_of_a_model_without_a_name_is_the_models(trained: Trained, tmp_path: Path, run: str) -> None:
+    exported = trained.export(tmp_path, run, "positional")
+    assert (exported.verdict.status, exported.verdict.unexpected, exported.check.status) == ("match", [], "passed")
+
+
 def test_array_that_keras_has_saved_twice_is_not_left_over(trained: Trained) -> None:
     verdict = trained.verify("wrapped", "wrapped")
     assert (verdict.status, verdict.bound, verdict.unexpected) == ("match", 2, [])

@@ -43,7 +43,7 @@ class Rebuilt:
     another.
     `frozen`: what a Keras model does not train although it was created trainable, as indices into `variables`.
     `configured`: the model comes from the configuration in a Keras file, and not from a builder.
-    `container`: the root is a `tf.train.Checkpoint` that the builder made of what it means.
+    `container`: the root is a `tf.train.Checkpoint` that the builder made, and what is called one of its parts.
     `config`: a Keras model's configuration, as its `to_json` has it, or None.
     `classes`: name scope -> class name of the layer that made it.
     `versions`: library -> version that it was rebuilt with.

@@ -16,19 +16,27 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.legacy import KERAS_3
 from tb_ckptmeta.worker import keras_private
 from tb_ckptmeta.worker.structure import Named
-from tb_ckptmeta.worker.tensorflow_private import WeightlessVariable, is_trackable
+from tb_ckptmeta.worker.tensorflow_private import WeightlessVariable, get_children, is_trackable
 from tb_ckptmeta.worker.user_code import run_user_code
+
+_CHECKPOINTS = (tf.train.Checkpoint, tf.compat.v1.train.Checkpoint)
+_ROOT = "_root"
+"""The edge of a `tf.train.Checkpoint` to the one object that it was given without a name."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A model that was built eagerly: what was saved, how to call it and with what."""
+    """A model that was built eagerly: what was saved, how to call it and with what.
+
+    `container`: what is called is one of several objects that were saved in a `tf.train.Checkpoint`.
+    """
 
     root: Any
     call: Callable[..., Any]
     args: tuple[Any, ...]
     parameters: Sequence[str]
     notes: tuple[str, ...] = ()
+    container: bool = False
 
 
 @dataclass
@@ -85,7 +93,7 @@ def build_eagerly(registration: Registration, arguments: Mapping[str, Any]) -> B
         )
     returned = run_user_code(who, Code.BUILDER_FAILED, lambda: registration.function(**arguments))
     given = returned if isinstance(returned, Model) else Model(returned)
-    root = given.root
+    root = _unwrap(given.root)
     inputs = given.inputs if given.inputs is not None else registration.inputs
     called: Any = given.call if given.call is not None else root
     flavour = keras_private.find_flavour(called)
@@ -123,7 +131,13 @@ def build_eagerly(registration: Registration, arguments: Mapping[str, Any]) -> B
     normalizations = keras_private.find_normalizations(listed)
     if normalizations:
         call = _call_with_restored_state(call, normalizations)
-    return Built(root, call, args, parameters, tuple(notes))
+    container = isinstance(root, _CHECKPOINTS) and any(c is called for c in get_children(root).values())
+    return Built(root, call, args, parameters, tuple(notes), container)
+
+
+def _unwrap(root: Any) -> Any:
+    """Return what a checkpoint saves: of `tf.train.Checkpoint(model)` the model itself, without an edge to it."""
+    return get_children(root).get(_ROOT, root) if isinstance(root, _CHECKPOINTS) else root
 
 
 def _call_with_restored_state(call: Callable[..., Any], normalizations: Sequence[Any]) -> Callable[..., Any]:

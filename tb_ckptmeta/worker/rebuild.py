@@ -145,7 +145,7 @@ def _rebuild_eagerly(job: Rebuild, registration: Registration, keras: str, steps
         objects.untracked,
         find_frozen(forward, built.root),
         older_orders=objects.older_orders,
-        container=isinstance(built.root, (tf.train.Checkpoint, tf.compat.v1.train.Checkpoint)),
+        container=built.container,
     )
 
     def make_flat(comparison: Comparison | None) -> Flat:

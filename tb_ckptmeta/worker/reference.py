@@ -84,7 +84,7 @@ def _run_eagerly(
         loads=loads,
         untracked=objects.untracked,
         older_orders=objects.older_orders,
-        container=isinstance(built.root, (tf.train.Checkpoint, tf.compat.v1.train.Checkpoint)),
+        container=built.container,
     )
     comparison = compare(rebuilt, contents, parse_renames(job.source.renames))
     steps.begin("restoring with TensorFlow")

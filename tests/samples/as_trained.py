@@ -120,6 +120,18 @@ def average(beside: bool = False):
     return Model(tf.train.Checkpoint(average=model, **more), call=model)
 
 
+@builder("positional")
+def positional():
+    model = make()
+    return Model(tf.train.Checkpoint(model), call=model)
+
+
+@builder("of-parts")
+def of_parts():
+    model = make()
+    return Model(tf.train.Checkpoint(first=model.layers[0]), call=model)
+
+
 @builder("wrapped")
 def wrapped():
     convolution = keras.layers.Conv2D(4, 3)
@@ -135,6 +147,9 @@ if __name__ == "__main__":
     tf.train.Checkpoint(model=fitted).save(f"{runs}/inside/ckpt")
     tf.train.Checkpoint(model=make()).save(f"{runs}/bare/ckpt")
     tf.train.Checkpoint(generator=make(), average=make(), critic=make(2)).save(f"{runs}/pair/ckpt")
+    tf.train.Checkpoint(fitted).save(f"{runs}/root/ckpt")
+    parts = make(2).layers
+    tf.train.Checkpoint(first=parts[0], second=parts[1]).save(f"{runs}/parts/ckpt")
     for name, made in {
         "layers": Layers(),
         "counts": Counts(),
