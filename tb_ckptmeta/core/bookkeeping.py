@@ -109,7 +109,8 @@ def find_bookkeeping_nodes(
 
     Those are slot variables, and what can be reached only through an optimizer or another edge of the training; never a
     node in `known`, which the model has itself and reads, unless it is one that `adapt` counts in, or an optimizer to
-    judge by what it holds: one that a builder compiles has none of its slots yet.
+    judge by what it holds, all of it or none of what is read: one that a builder compiles has no slots yet, and one
+    that it builds lists the model's variables.
     """
     slots = {slot for node in saved.nodes for _, _, slot in node.slots}
     seen = {start}
@@ -119,13 +120,27 @@ def find_bookkeeping_nodes(
             if child in seen or child in slots:
                 continue
             counting = name in _COUNTING_EDGES and not saved.nodes[child].children
-            if counting or (
-                _is_optimizer(saved, tensors, child) if child in known else _is_training(saved, tensors, name, child)
-            ):
+            if child in known:
+                training = _is_optimizer(saved, tensors, child) and not _is_home(saved, start, child, known)
+            else:
+                training = _is_training(saved, tensors, name, child)
+            if counting or training:
                 continue
             seen.add(child)
             queue.append(child)
     return set(saved.reachable(start)) - seen
+
+
+def _is_home(saved: ObjectGraph, start: int, child: int, known: Collection[int]) -> bool:
+    """Tell whether what the model reads is below `child` and nowhere else: a codebook may count steps, too."""
+    seen = {start, child}
+    queue = [start]
+    for node in queue:
+        others = [c for c in saved.nodes[node].children.values() if c not in seen]
+        seen.update(others)
+        queue += dict.fromkeys(others)
+    seen.discard(child)
+    return any(VALUE in saved.nodes[n].keys and n in known and n not in seen for n in saved.reachable(child))
 
 
 def find_beside(

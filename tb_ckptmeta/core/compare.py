@@ -148,11 +148,12 @@ def _find_part(rebuilt: Rebuilt, saved: ObjectGraph, walk: Walk) -> set[int]:
     Of a `tf.train.Checkpoint` that a builder has made of some named parts, all of them found, what is below those.
     """
     read = (i for i, v in enumerate(rebuilt.variables) if v.read)
-    if not rebuilt.container or any(i not in walk.binding for i in read):  # else a part may have another name
+    named = rebuilt.container and walk.nodes[walk.start] == 0  # by a rename it may be the model itself that sits there
+    if not named or any(i not in walk.binding for i in read):  # a part that is not found may have another name
         return set(saved.reachable(walk.start))
     part = {walk.start}
     for child in saved.nodes[walk.start].children.values():
-        if child in walk.nodes:
+        if child in walk.nodes and child != walk.start:
             part.update(saved.reachable(child))
     return part
 

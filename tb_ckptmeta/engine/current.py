@@ -90,7 +90,7 @@ def _look(path: str, digest: Callable[[str], str], known: dict[str, _Known], bel
     """Return the digest that is known of a path as it is now, or take it, and know it for `believed` seconds."""
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     now = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
     found = known.get(path)

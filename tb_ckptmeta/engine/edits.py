@@ -5,6 +5,7 @@ A worker that hangs, or builds for minutes, in code that nobody has any more is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
@@ -47,17 +48,24 @@ def run_until_unedited(
 
 
 def is_edited(folder: Path, digests: Digests) -> bool:
-    """Tell whether a source file is another now than the worker of `folder` has read, which has not written it."""
+    """Tell whether a source file is another now than the worker of `folder` has read."""
+    return any(digests.get(path) != digest for path, digest in find_read(folder).items())
+
+
+def find_read(folder: Path) -> dict[str, str]:
+    """Return the source files that the worker of `folder` has read so far, but not written itself: path -> digest."""
     try:
-        lines = (folder / SOURCES).read_bytes().split(b"\n")[:-1]  # what stands behind the last one is being written
+        lines = (folder / SOURCES).read_bytes().splitlines()
     except OSError:  # nothing has been read yet
-        return False
+        return {}
     read: dict[str, str | None] = {}
-    for path, digest in map(json.loads, lines):
-        # Read twice, what it was at first counts: by then user code has used it.
-        if digest is None or path not in read:
-            read[path] = digest
-    return any(digest is not None and digests.get(path) != digest for path, digest in read.items())
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):  # it is being written, or was when the disk was full
+            path, digest = json.loads(line)
+            # Read twice, what it was at first counts: by then user code has used it.
+            if digest is None or path not in read:
+                read[path] = digest
+    return {path: digest for path, digest in read.items() if digest is not None}
 
 
 def clear_folder(folder: Path) -> None:

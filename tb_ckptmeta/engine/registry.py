@@ -16,7 +16,7 @@ from tb_ckptmeta.core.job import BuilderDescription, Describe, Limits, Spec
 from tb_ckptmeta.core.system import refused_by_system
 from tb_ckptmeta.engine.cache import Cache
 from tb_ckptmeta.engine.current import Digests, make_key
-from tb_ckptmeta.engine.edits import run_until_unedited
+from tb_ckptmeta.engine.edits import find_read, run_until_unedited
 from tb_ckptmeta.engine.process import GRACE_SECONDS, Run, run_worker
 from tb_ckptmeta.engine.temporary import temporary_folder
 
@@ -210,6 +210,7 @@ class Registry:
             if self._digests.are_current(read):
                 return _Listing(_describe(entry.facts["builders"]), (), read, tuple(entry.facts["keras"]))
         before: dict[str, str] = {}
+        read_until_then: dict[str, str] = {}
 
         def run(stop: threading.Event | None) -> Mapping[str, Any]:
             if spec.path:  # before it is read: an edit in between makes the listing stale, not the file forgotten
@@ -219,14 +220,18 @@ class Registry:
 
         try:
             with temporary_folder() as folder:
-                value = run_until_unedited(run, folder, self._digests, cancelled)
+                try:
+                    value = run_until_unedited(run, folder, self._digests, cancelled)
+                finally:
+                    read_until_then.update(find_read(folder))
         except CkptMetaError as error:
             if error.code is Code.CANCELLED:
                 return None
             last = self._listings.get(spec, _Listing())
             # What would mend it may be a file that is not there yet: whatever changes beside it is worth another try.
             beside = {p: self._digests.get(p) for p in _list_beside(spec)}
-            watched = replace(last.dependencies, files={**last.dependencies.files, **beside, **before})
+            files = {**last.dependencies.files, **beside, **before, **read_until_then}
+            watched = replace(last.dependencies, files=files)
             return _Listing(last.builders, (error,), watched, last.keras)
         read = Dependencies.from_json(value["dependencies"])
         if not value["problems"]:

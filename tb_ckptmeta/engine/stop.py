@@ -30,7 +30,10 @@ class Stop:
             looks += 1
             is_cancelled = self._cancelled is not None and self._cancelled.is_set()
             if not is_cancelled and self._find_reason is not None and looks % _LOOKS_PER_QUESTION == 0:
-                self.has_reason = self._find_reason()
+                try:
+                    self.has_reason = self._find_reason()
+                except Exception:  # a defect of ours: the caller is followed all the same
+                    self._find_reason = None
             if is_cancelled or self.has_reason:
                 self.event.set()
                 return

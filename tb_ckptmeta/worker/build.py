@@ -16,12 +16,10 @@ from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.legacy import KERAS_3
 from tb_ckptmeta.worker import keras_private
 from tb_ckptmeta.worker.structure import Named
-from tb_ckptmeta.worker.tensorflow_private import WeightlessVariable, get_children, is_trackable
+from tb_ckptmeta.worker.tensorflow_private import ROOT, WeightlessVariable, get_children, is_trackable
 from tb_ckptmeta.worker.user_code import run_user_code
 
 _CHECKPOINTS = (tf.train.Checkpoint, tf.compat.v1.train.Checkpoint)
-_ROOT = "_root"
-"""The edge of a `tf.train.Checkpoint` to the one object that it was given without a name."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,8 @@ def build_eagerly(registration: Registration, arguments: Mapping[str, Any]) -> B
 
 def _unwrap(root: Any) -> Any:
     """Return what a checkpoint saves: of `tf.train.Checkpoint(model)` the model itself, without an edge to it."""
-    return get_children(root).get(_ROOT, root) if isinstance(root, _CHECKPOINTS) else root
+    children = get_children(root) if isinstance(root, _CHECKPOINTS) else {}
+    return children.get(ROOT, root) if children.keys() <= {ROOT, "root", "save_counter"} else root
 
 
 def _call_with_restored_state(call: Callable[..., Any], normalizations: Sequence[Any]) -> Callable[..., Any]:

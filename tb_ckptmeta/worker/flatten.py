@@ -157,7 +157,7 @@ def flatten(forward: Forward, objects: ModelObjects, keep_initial: Iterable[int]
     flat = Flat(graph, {}, {}, leaves=forward.trace.leaves)
     flat.notes += describe_random(find_random(forward.graph_def, forward.outputs))
     # Before there is a graph: in one, no variable can be read.
-    initials = {index: _find_initial(forward, index) for index in keep_initial}
+    initials = {i: _find_initial(forward, i) for i in keep_initial if forward.variables[i].read}
     tables = {id(r.resource_handle): r for r in objects.resources if hasattr(r, "resource_handle")}
     graph_def = forward.graph_def
     for node in graph_def.node:

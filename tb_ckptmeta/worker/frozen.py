@@ -48,7 +48,19 @@ def freeze(meta_graph: Any, prefix: str, initialize: bool, names: Iterable[str])
 
 def _require_constant(graph_def: Any, kept: list[str]) -> None:
     needed = v1.graph_util.extract_sub_graph(graph_def, kept)
-    assigned = list(dict.fromkeys(n.input[0].partition(":")[0] for n in needed.node if _ASSIGNS.fullmatch(n.op)))
+    functions = {function.signature.name: function for function in needed.library.function}
+
+    def assigns(name: str, seen: set[str]) -> bool:
+        if name in seen or name not in functions:
+            return False
+        seen.add(name)
+        nodes = functions[name].node_def
+        return any(_ASSIGNS.fullmatch(n.op) or any(assigns(f, seen) for f in _list_functions(n)) for n in nodes)
+
+    # Those that are assigned to in a loop or a branch are told by that.
+    found = [n.input[0].partition(":")[0] for n in needed.node if _ASSIGNS.fullmatch(n.op)]
+    found += [f"in {n.name}" for n in needed.node if any(assigns(f, set()) for f in _list_functions(n))]
+    assigned = list(dict.fromkeys(found))
     if assigned:
         more = f" and {len(assigned) - _MOST_NAMED} more" if len(assigned) > _MOST_NAMED else ""
         raise CkptMetaError(
@@ -56,3 +68,9 @@ def _require_constant(graph_def: Any, kept: list[str]) -> None:
             f"The model changes variables when it is called ({', '.join(assigned[:_MOST_NAMED])}{more}), and this "
             "format has constants alone. Formats that hold variables: metagraph, saved_model, checkpoint.",
         )
+
+
+def _list_functions(node: Any) -> list[str]:
+    """Return the functions that a node calls."""
+    values = node.attr.values()
+    return [f.name for value in values for f in (value.func, *value.list.func) if f.name] + [node.op]

@@ -47,7 +47,7 @@ class StoredArray:
 class Loaded:
     """What a loading did. `paths`: id of a variable -> the variable, and the path of its array. `notes`: for people.
 
-    `replaced`: arrays that were loaded into a variable before its own, which hold the same where Keras has saved them.
+    `replaced`: arrays that a wrapper has of the variables of what it wraps, which are loaded once more from there.
     """
 
     paths: dict[int, tuple[Any, str]] = field(default_factory=dict)
@@ -57,13 +57,20 @@ class Loaded:
     def assign(self, variable: Any, value: Any) -> None:
         """Record an assignment; what a layer computes is not the file's."""
         if type(value) is StoredArray:
-            if id(variable) in self.paths:  # a wrapper's own, and the wrapped layer's
-                self.replaced.append(self.paths[id(variable)][1])
+            before = self.paths.get(id(variable))
+            # Of two layers that share a variable the array of neither is the other's.
+            if before is not None and _is_within(value.path, before[1]):
+                self.replaced.append(before[1])
             self.paths[id(variable)] = (variable, value.path)
             return
         self.paths.pop(id(variable), None)
         name = getattr(variable, "path", None) or variable.name
         self.notes.append(f"Loading gives {name} a value that its layer computes, and none of the file's.")
+
+
+def _is_within(path: str, wrapper: str) -> bool:
+    """Tell whether an array is that of a layer within the layer that another array is of."""
+    return path.startswith(wrapper.rpartition(f"{_GROUP}/")[0])
 
 
 def load_stand_ins(who: str, root: Any, paths: Sequence[str]) -> Loaded:

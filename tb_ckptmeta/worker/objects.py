@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import tensorflow as tf
+
 from tb_ckptmeta.core.contents import ObjectGraph, ObjectNode
 from tb_ckptmeta.worker.keras_private import find_older_order, find_untracked
-from tb_ckptmeta.worker.tensorflow_private import find_variable, get_children, is_resource, is_trackable
+from tb_ckptmeta.worker.tensorflow_private import ROOT, find_variable, get_children, is_resource, is_trackable
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ _PLAIN = (list, tuple, dict)
 
 def _list_children(trackable: Any) -> Iterator[tuple[str, Any]]:
     if is_trackable(trackable) or not isinstance(trackable, _PLAIN):
-        yield from get_children(trackable).items()
+        children = dict(get_children(trackable))
+        if ROOT in children and isinstance(trackable, tf.train.Checkpoint):
+            children = {**get_children(children.pop(ROOT)), **children}
+        yield from children.items()
     elif isinstance(trackable, Mapping):
         yield from ((str(key), item) for key, item in trackable.items() if _may_hold(item))
     else:

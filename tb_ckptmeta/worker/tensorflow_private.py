@@ -114,13 +114,20 @@ class WeightlessVariable(_rvo.UninitializedVariable):  # type: ignore[misc, name
         return super().assign_sub(*args, **kwargs)
 
 
+ROOT = "_root"
+"""The edge of a `tf.train.Checkpoint` to the object that it was given without a name, and saves in its own place."""
+
+
 def is_trackable(value: Any) -> bool:
     """Tell whether `tf.train.Checkpoint` can save `value`."""
     return isinstance(value, _Trackable)
 
 
 def get_children(trackable: Any) -> Mapping[str, Any]:
-    """Return the named edges under which `tf.train.Checkpoint` saves what `trackable` holds."""
+    """Return the named edges under which `tf.train.Checkpoint` saves what `trackable` holds.
+
+    Of a `tf.train.Checkpoint(model, more=…)`, the edge ROOT leads to the model.
+    """
     return dict(trackable._trackable_children("checkpoint"))
 
 

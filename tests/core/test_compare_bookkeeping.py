@@ -9,6 +9,7 @@ from objects_by_hand import VALUE, Object, dense, keys, mlp, names, node, rebuil
 
 from tb_ckptmeta.core.compare import compare
 from tb_ckptmeta.core.rebuilt import ModelVariable, Rebuilt
+from tb_ckptmeta.core.renames import parse_renames
 from tb_ckptmeta.core.verdict import MATCH, PARTIAL
 
 
@@ -86,6 +87,24 @@ def test_compare_with_a_model_that_was_compiled_leaves_nothing_of_its_training_o
         found = compare(rebuild(model), save(node(model=saved)))
         assert (found.status, found.unexpected, found.variables) == (MATCH, [], 4)
         assert len(found.bookkeeping) == 4
+
+
+def test_compare_of_a_part_of_the_model_that_counts_steps_as_an_optimizer_does_is_the_models_own() -> None:
+    def quantize(**more: Object) -> Object:
+        counts = {"iter": variable(dtype="int64"), "decay": variable()}
+        return node(hidden=dense(3, 4), quantizer=node(codebook=variable(8, 4), **counts, **more))
+
+    for saved in (quantize(second=variable(4, 4)), node(model=quantize(second=variable(4, 4)))):
+        found = compare(rebuild(quantize()), save(saved))
+        assert (found.status, [k.rpartition("quantizer/")[2] for k in keys(found.unexpected)]) == (PARTIAL, ["second"])
+
+
+def test_compare_of_a_model_in_the_place_of_what_names_its_parts_leaves_nothing_of_it_aside() -> None:
+    model = replace(rebuild(node(model=node(hidden=dense(3, 4)))), container=True)
+    contents = save(node(net=node(hidden=dense(3, 4), more=dense(4, 4))))
+    found = compare(model, contents, parse_renames([".=model"]))
+    assert (found.status, found.bound) == (PARTIAL, 2)
+    assert keys(found.unexpected) == ["net/more/_kernel", "net/more/bias"]
 
 
 def test_compare_of_named_parts_that_are_all_there_leaves_the_others_aside() -> None:

@@ -15,9 +15,10 @@ from waiting import wait_until
 from tb_ckptmeta.core.errors import CkptMetaError, Code
 from tb_ckptmeta.core.job import SOURCES, Limits, Source
 from tb_ckptmeta.engine.current import Digests
-from tb_ckptmeta.engine.edits import is_edited, run_until_unedited
+from tb_ckptmeta.engine.edits import find_read, is_edited, run_until_unedited
 from tb_ckptmeta.engine.rebuild import Artifacts, Rebuilder
 from tb_ckptmeta.engine.specs import parse_spec
+from tb_ckptmeta.engine.stop import Stop
 
 _LIMITS = Limits(300.0, 4 << 30)
 _BUILDER = """
@@ -153,6 +154,34 @@ def test_source_that_is_written_anew_and_is_the_same_is_no_edit(tmp_path: Path) 
     assert is_edited(tmp_path, digests)
     path.unlink()
     assert is_edited(tmp_path, digests)
+
+
+def test_lines_that_were_cut_off_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "source.py").touch()
+    lines = [
+        '["/half',
+        '["/glued["/x.py", "1"]',
+        "7",
+        '["nul\\u0000.py", ""]',
+        json.dumps([str(tmp_path / "source.py"), "1"]),
+    ]
+    (tmp_path / SOURCES).write_text("\n".join(lines))
+    assert find_read(tmp_path) == {"nul\0.py": "", str(tmp_path / "source.py"): "1"}
+    assert is_edited(tmp_path, Digests())
+
+
+def test_stop_follows_its_caller_where_its_reason_cannot_be_found() -> None:
+    cancelled, asked = threading.Event(), threading.Event()
+
+    def fail() -> bool:
+        asked.set()
+        raise RuntimeError("no reason")
+
+    stop = Stop(cancelled, fail)
+    assert asked.wait(60.0)
+    cancelled.set()
+    assert stop.event.wait(60.0)
+    assert not stop.has_reason
 
 
 def test_worker_whose_source_is_edited_all_the_time_is_let_run_in_the_end(

@@ -166,6 +166,16 @@ def test_registry_of_a_module_that_was_never_good_reads_it_when_it_is_mended(
     assert mended.problems == ()
 
 
+def test_registry_of_a_module_that_fails_far_away_reads_it_when_that_is_mended(
+    open_registry: Open, write: Write, write_builder: Callable[..., Path]
+) -> None:
+    write("package/inner/deep.py", "def build(:\n")
+    registry = open_registry(write("my_builders.py", "import package.inner.deep\n"))
+    assert "SyntaxError" in registry.read().problems[0].message
+    write_builder("package/inner/deep.py", "mended")
+    assert names_of(registry.read()) == ["mended"]
+
+
 def test_registry_of_a_module_whose_import_is_edited_reads_it_again(
     open_registry: Open, write: Write, write_builder: Callable[..., Path]
 ) -> None:

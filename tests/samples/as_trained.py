@@ -63,6 +63,8 @@ class Layers(tf.Module):
     def __call__(self, x):
         if self.kind == "in-the-call" and not hasattr(self, "more"):
             self.more = tf.Variable(tf.ones([4, 4]) * 3.0)
+        if self.kind == "unread" and not hasattr(self, "last"):
+            self.last = tf.Variable(tf.zeros([4]) * 2.0)
         return x @ self.weights @ (self.more if hasattr(self, "more") else tf.eye(4))
 
 
@@ -77,12 +79,23 @@ class Counts(tf.Module):
         self.weights = tf.Variable(tf.ones([4, 4]))
         self.calls = tf.Variable(0, dtype=tf.int64, name="calls")
 
-    def __call__(self, x):
-        self.calls.assign_add(1)
+    def __call__(self, x, where="call"):
+        def count():
+            return tf.identity(self.calls.assign_add(1))
+
+        if where == "call":
+            count()
+        if where == "loop":
+            tf.while_loop(lambda i: i < 2, lambda i: count() * 0 + i + 1, [tf.constant(0, tf.int64)])
+        if where == "branch":
+            tf.cond(tf.reduce_sum(x) > 0, count, lambda: tf.constant(0, tf.int64))
         return x @ self.weights
 
 
-builder("counts", inputs=tf.TensorSpec([None, 4], tf.float32))(Counts)
+@builder("counts", inputs=tf.TensorSpec([None, 4], tf.float32))
+def counts(where: str = "call"):
+    made = Counts()
+    return Model(made, call=lambda x: made(x, where))
 
 
 class Photographs(tf.Module):
@@ -126,10 +139,39 @@ def positional():
     return Model(tf.train.Checkpoint(model), call=model)
 
 
+@builder("attached", inputs=tf.TensorSpec([None, 4], tf.float32))
+def attached():
+    model, head = make(), keras.layers.Dense(2)
+    head.build((None, 4))
+    return Model(tf.train.Checkpoint(model, head=head), call=lambda x: head(model(x)))
+
+
 @builder("of-parts")
 def of_parts():
     model = make()
     return Model(tf.train.Checkpoint(first=model.layers[0]), call=model)
+
+
+class Head(keras.layers.Layer):
+    """Shares the kernel of a layer, or has one of its own."""
+
+    def __init__(self, other=None):
+        super().__init__()
+        self.other = other
+        self.own = keras.layers.Dense(4, use_bias=False) if other is None else None
+
+    def build(self, shape):
+        if self.own is not None:
+            self.own.build(shape)
+
+    def call(self, x):
+        return self.own(x) if self.other is None else x @ self.other.kernel
+
+
+@builder("tied")
+def tied(shared: bool = True):
+    first = keras.layers.Dense(4, use_bias=False, name="first")
+    return keras.Sequential([keras.Input((4,)), first, Head(first if shared else None)])
 
 
 @builder("wrapped")
@@ -146,8 +188,12 @@ if __name__ == "__main__":
     tf.train.Checkpoint(model=fitted, optimizer=fitted.optimizer).save(f"{runs}/fitted/ckpt")
     tf.train.Checkpoint(model=fitted).save(f"{runs}/inside/ckpt")
     tf.train.Checkpoint(model=make()).save(f"{runs}/bare/ckpt")
+    tf.train.Checkpoint(model=compiled(depth=2)).save(f"{runs}/deeper/ckpt")
     tf.train.Checkpoint(generator=make(), average=make(), critic=make(2)).save(f"{runs}/pair/ckpt")
     tf.train.Checkpoint(fitted).save(f"{runs}/root/ckpt")
+    model, head = make(), keras.layers.Dense(2)
+    head.build((None, 4))
+    tf.train.Checkpoint(model, head=head).save(f"{runs}/attached/ckpt")
     parts = make(2).layers
     tf.train.Checkpoint(first=parts[0], second=parts[1]).save(f"{runs}/parts/ckpt")
     for name, made in {
@@ -158,4 +204,6 @@ if __name__ == "__main__":
     }.items():
         tf.train.Checkpoint(made).save(f"{runs}/{name}/ckpt")
     tf.io.gfile.makedirs(f"{runs}/wrapped")
+    tf.io.gfile.makedirs(f"{runs}/untied")
+    tied(shared=False).save_weights(f"{runs}/untied/ckpt.weights.h5")
     wrapped().save_weights(f"{runs}/wrapped/ckpt.weights.h5")
