@@ -100,8 +100,8 @@ export interface KeyRow extends StoredRow {
 }
 
 export interface BookkeepingRow extends StoredRow {
-  /** The object that was saved beside the model and holds it; null for the training's own. */
-  beside: string | null;
+  /** The object that was saved beside the model and holds it; the training's own has none. */
+  beside?: string;
 }
 
 export interface MismatchRow<T> {

@@ -45,7 +45,7 @@ const VERDICT: Verdict = {
   shape_mismatches: [{ name: "kernel", key: HOSTILE, place: HOSTILE, model: [2, 3], checkpoint: [2, 4] }],
   dtype_mismatches: [],
   bookkeeping: [
-    { key: "save_counter", shape: [], dtype: "int64", beside: null },
+    { key: "save_counter", shape: [], dtype: "int64" },
     { key: `average/kernel${HOSTILE}`, shape: [3], dtype: "float32", beside: HOSTILE },
   ],
   renames: [{ from: HOSTILE, to: HOSTILE, count: 2, of: 2, applied: false }],

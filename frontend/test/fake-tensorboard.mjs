@@ -173,12 +173,11 @@ function makeVerdict({ checkpoint, builder = null, arguments: values = {} }) {
     shape_mismatches: [],
     dtype_mismatches: [],
     bookkeeping: [
-      { key: "save_counter/.ATTRIBUTES/VARIABLE_VALUE", shape: [], dtype: "int64", beside: null },
+      { key: "save_counter/.ATTRIBUTES/VARIABLE_VALUE", shape: [], dtype: "int64" },
       ...rows(13, (i) => ({
         key: `optimizer/_variables/${i}/.ATTRIBUTES/VARIABLE_VALUE`,
         shape: i < 2 ? [] : [784, 128],
         dtype: i < 2 ? "int64" : "float32",
-        beside: null,
       })),
       ...rows(4, (i) => ({ key: `average/_trainable_variables/${i}`, shape: [128], dtype: "float32", beside: "average" })),
     ],

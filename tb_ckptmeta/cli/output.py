@@ -90,7 +90,7 @@ def print_verdict(verdict: Verdict, title: str, source: str | None = None, told:
         _print_rest(open_rows)
     if explained:
         print(f"    ({', '.join(explained)}: explained by these renames; --json lists them)")
-    beside = Counter(row["beside"] for row in verdict.bookkeeping)
+    beside = Counter(row.get("beside") for row in verdict.bookkeeping)
     if own := beside.pop(None, 0):
         print(f"    ({own} of the training's own: optimizer, counters)")
     if beside:

@@ -136,7 +136,7 @@ def _compare_objects(rebuilt: Rebuilt, contents: Contents, saved: ObjectGraph, r
     unexpected = [k for k in left if k in model_keys]
     found = _conclude(rebuilt, contents, walk.binding, unexpected, _without(left, unexpected), notes, walk.path)
     beside = bookkeeping.find_beside(saved, contents.tensors, walk.path, known, part)
-    kept = [{**row, "beside": beside.get(row["key"])} for row in found.bookkeeping]
+    kept = [{**row, "beside": beside[row["key"]]} if row["key"] in beside else row for row in found.bookkeeping]
     found = replace(found, bookkeeping=kept, mapped=bool(renames or beyond), nodes=walk.nodes, known=known)
     # Which half of a pair, a GAN's or a target network's, is meant is not ours to guess.
     return replace(found, status=PARTIAL) if attached.ambiguous and found.status == MATCH else found
@@ -321,7 +321,7 @@ def _conclude(
         [_key_row(contents, k) for k in unexpected],
         shapes,
         dtypes,
-        [{**_key_row(contents, k), "beside": None} for k in kept],
+        [_key_row(contents, k) for k in kept],
         notes,
         binding,
         attachment,

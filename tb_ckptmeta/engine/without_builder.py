@@ -169,5 +169,5 @@ def verify_source(checkpoint: Checkpoint, artifacts: Artifacts, contents: Conten
     plain, aside = set_bookkeeping_aside(artifacts.rebuilt, contents)
     verdict = verify(checkpoint.id, None, {}, artifacts.rebuilt, plain)
     stored = [(k, contents.tensors[k]) for k in aside]
-    rows = [{"key": k, "shape": list(t.shape), "dtype": t.dtype, "beside": None} for k, t in stored]
+    rows = [{"key": k, "shape": list(t.shape), "dtype": t.dtype} for k, t in stored]
     return replace(verdict, bookkeeping=[*verdict.bookkeeping, *rows])

@@ -137,7 +137,7 @@ def test_verdict_of_the_demo_is_a_match_in_full(demo_board: TensorBoard) -> None
     assert (verdict["status"], verdict["variables"], verdict["bound"], verdict["error"]) == ("match", 4, 4, None)
     for empty in ("missing", "unexpected", "shape_mismatches", "dtype_mismatches", "renames"):
         assert verdict[empty] == []
-    assert all(set(row) == {"key", "shape", "dtype", "beside"} for row in verdict["bookkeeping"])
+    assert all(set(row) == {"key", "shape", "dtype"} for row in verdict["bookkeeping"])
     assert {"step/.ATTRIBUTES/VARIABLE_VALUE", "save_counter/.ATTRIBUTES/VARIABLE_VALUE"} <= {
         row["key"] for row in verdict["bookkeeping"]
     }
