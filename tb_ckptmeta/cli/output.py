@@ -90,8 +90,8 @@ def print_verdict(verdict: Verdict, title: str, source: str | None = None, told:
         _print_rest(open_rows)
     if explained:
         print(f"    ({', '.join(explained)}: explained by these renames; --json lists them)")
-    beside = Counter(row.get("beside") for row in verdict.bookkeeping)
-    if own := beside.pop(None, 0):
+    beside = Counter(str(row["beside"]) for row in verdict.bookkeeping if "beside" in row)
+    if own := len(verdict.bookkeeping) - beside.total():
         print(f"    ({own} of the training's own: optimizer, counters)")
     if beside:
         print(clean(f"    ({beside.total()} saved beside the model, and not in this graph: {_count(beside)})"))
