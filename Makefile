@@ -27,7 +27,7 @@ test: $(VENV)/.test $(BUNDLE) frontend-test chromium
 remote-test: $(VENV)/.test $(BUNDLE) $(AZURITE)/.stamp
 	$(BIN)/python -m pytest -m remote tests/remote $(PYTEST_ARGS)
 
-# Rare states, each brought about by whole commands: batches that are ended and go on, corrupt weights, full disks.
+# Rare states, each brought about by whole commands: batches that end and go on, corrupt weights, full disks, little memory.
 slow-test: $(VENV)/.test $(BUNDLE)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 

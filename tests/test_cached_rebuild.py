@@ -237,6 +237,7 @@ def test_rebuild_after_an_edit_of_a_library_that_is_not_installed_runs_the_build
             assert place.count() == count
 
 
+@pytest.mark.slow
 def test_rebuild_in_another_environment_runs_the_builder_if_it_reads_what_has_changed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

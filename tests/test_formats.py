@@ -215,6 +215,7 @@ def test_overwriting_a_checkpoint_and_a_saved_model_replaces_them_whole(
     assert not (folder / "assets").exists()
 
 
+@pytest.mark.slow
 def test_check_whose_weights_would_not_fit_is_refused_before_it_takes_the_memory(
     exports: Exports, cli: Any, tmp_path: Path
 ) -> None:

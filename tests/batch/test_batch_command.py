@@ -148,6 +148,7 @@ def test_what_could_not_be_looked_at_is_a_problem_and_what_was_left_alone_is_non
     assert f"The record {runs / 'broken' / 'ckptmeta.json'} is no JSON" in problem["message"]
 
 
+@pytest.mark.slow
 def test_lines_of_checkpoints_that_are_gone_or_not_asked_for_are_said_and_stay(
     cli: Cli, make_runs: Runs, builders: Path, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def write_large(folder: Path, changed: dict[int, float]) -> Path:
     return prefix
 
 
+@pytest.mark.slow
 def test_values_of_a_tensor_larger_than_the_memory_limit_are_compared(tmp_path: Path) -> None:
     last = ROWS * COLUMNS - 1
     paths = [write_large(tmp_path / "a", {0: 3.0, last: 4.0}), write_large(tmp_path / "b", {0: 3.0, 7: 12.0})]
