@@ -187,8 +187,8 @@ def test_metagraph_beside_a_remote_checkpoint_is_a_source(
         (["verify", "s3://demo/runs/mlp/ckpt-11"], 3, "`tb-ckptmeta scan s3://demo/runs/mlp` lists what is there"),
         (["inspect", "s3://demo/runs/mlp"], 3, "It is a folder"),
         (["export", "s3://demo/runs/mlp/ckpt-10", "--output", "s3://demo/x.meta"], 2, "written to a local path"),
-        (["diff", "s3://demo/runs/mlp", "s3://demo/runs"], 2, "It is a folder"),
-        (["diff", "s3://demo/runs/x", "s3://demo/runs/mlp/ckpt-10"], 2, "nor a file of that name.\n"),
+        (["diff", "s3://demo/runs/mlp", "s3://demo/runs"], 3, "It is a folder"),
+        (["diff", "s3://demo/runs/x", "s3://demo/runs/mlp/ckpt-10"], 3, "nor a file of that name.\n"),
     ],
 )
 def test_what_is_not_there_is_said(quick: Callable[..., Any], arguments: list[str], status: int, said: str) -> None:
