@@ -214,8 +214,8 @@ def _describe_twins(attached: Attached) -> list[str]:
         return []
     return [
         f"The model fits {len(attached.twins)} places of the checkpoint equally well, and was compared with the first: "
-        f"{_some(list(attached.twins))}. To say which, let the builder make them all: "
-        "Model(root=tf.train.Checkpoint(NAME=model, …), call=the one that is meant, inputs=…)."
+        f"{_some(list(attached.twins))}. To say which, let the builder name its place: "
+        "Model(root=tf.train.Checkpoint(NAME=model), call=model, inputs=…)."
     ]
 
 

@@ -206,7 +206,7 @@ def test_compare_of_two_equal_models_that_nothing_tells_apart_is_no_match() -> N
     found = compare(rebuild(mlp()), save(node(online=mlp(), target=mlp())))
     assert (found.status, found.attachment) == (PARTIAL, ("online",))
     assert "fits 2 places" in found.notes[0]
-    assert "tf.train.Checkpoint(NAME=model, …)" in found.notes[0]
+    assert "tf.train.Checkpoint(NAME=model)" in found.notes[0]
     # As the note says: with all of them made, which is called is the builder's word.
     both = node(online=mlp(), target=mlp())
     chosen = compare(rebuild(both), save(node(online=mlp(), target=mlp())))
