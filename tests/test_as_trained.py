@@ -120,7 +120,7 @@ def test_parts_that_the_model_is_made_of_are_left_over(trained: Trained) -> None
     assert (verdict.status, verdict.bound, len(verdict.unexpected)) == ("partial", 2, 2)
 
 
-@pytest.mark.parametrize("run", ["root", "bare"])
+@pytest.mark.parametrize("run", ["nameless", "bare"])
 def test_checkpoint_of_a_model_without_a_name_is_the_models(trained: Trained, tmp_path: Path, run: str) -> None:
     exported = trained.export(tmp_path, run, "positional")
     assert (exported.verdict.status, exported.verdict.unexpected, exported.check.status) == ("match", [], "passed")

@@ -190,7 +190,7 @@ if __name__ == "__main__":
     tf.train.Checkpoint(model=make()).save(f"{runs}/bare/ckpt")
     tf.train.Checkpoint(model=compiled(depth=2)).save(f"{runs}/deeper/ckpt")
     tf.train.Checkpoint(generator=make(), average=make(), critic=make(2)).save(f"{runs}/pair/ckpt")
-    tf.train.Checkpoint(fitted).save(f"{runs}/root/ckpt")
+    tf.train.Checkpoint(fitted).save(f"{runs}/nameless/ckpt")
     model, head = make(), keras.layers.Dense(2)
     head.build((None, 4))
     tf.train.Checkpoint(model, head=head).save(f"{runs}/attached/ckpt")
