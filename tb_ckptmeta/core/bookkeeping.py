@@ -133,14 +133,14 @@ def find_bookkeeping_nodes(
 
 def _is_home(saved: ObjectGraph, start: int, child: int, known: Collection[int]) -> bool:
     """Tell whether what the model reads is below `child` and nowhere else: a codebook may count steps, too."""
-    seen = {start, child}
+    elsewhere = {start}
     queue = [start]
     for node in queue:
-        others = [c for c in saved.nodes[node].children.values() if c not in seen]
-        seen.update(others)
-        queue += dict.fromkeys(others)
-    seen.discard(child)
-    return any(VALUE in saved.nodes[n].keys and n in known and n not in seen for n in saved.reachable(child))
+        for other in saved.nodes[node].children.values():
+            if other not in elsewhere and other != child:
+                elsewhere.add(other)
+                queue.append(other)
+    return any(VALUE in saved.nodes[n].keys and n in known and n not in elsewhere for n in saved.reachable(child))
 
 
 def find_beside(
